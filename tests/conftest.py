@@ -1,0 +1,10 @@
+"""Settings for all tests: property tests are reproducible in CI and have no time limit per example."""
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("default", deadline=None, max_examples=50)
+# derandomize: the same examples on every CI run, so a failure there is the change's own
+settings.register_profile("ci", parent=settings.get_profile("default"), derandomize=True, database=None)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
