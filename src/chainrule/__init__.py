@@ -1,0 +1,62 @@
+"""chainrule: a glass-box backpropagation engine with PyTorch's API.
+
+>>> import chainrule as torch
+>>> x = torch.tensor(2.0, requires_grad=True)
+>>> (torch.sin(x**2) ** 2).backward()
+>>> x.grad
+tensor(3.9574)
+"""
+
+from __future__ import annotations
+
+import importlib as _importlib
+from typing import Any as _Any
+
+from . import ops as _ops
+from . import tensor as _tensor
+from .autograd.modes import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from .core.dtypes import (
+    bool,
+    dtype,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote_types,
+    set_default_dtype,
+    uint8,
+)
+from .tensor import Size, Tensor
+
+__version__ = "0.1.0"
+
+half, float, double = float16, float32, float64
+short, int, long = int16, int32, int64
+
+# Rooms that load when first used: `import chainrule` should cost little more than `import numpy`.
+_ROOMS = {
+    "nn", "optim", "utils", "autograd", "compile", "check", "explain", "diagnose", "bridge", "byhand", "data",
+    "distributed", "linalg", "distributions", "func", "graph",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _ROOMS:
+        return _importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+
+
+from .functions import namespace as _namespace  # noqa: E402
+
+globals().update(_namespace())

@@ -1,0 +1,439 @@
+"""The backward pass: visit the graph from the outputs, newest node first, and apply each op's rules.
+
+Nodes are numbered by one clock, so sorting what is reachable by number is a topological order: no recursion, time
+linear in the graph, and each node's saved values are let go as soon as its rules have run.
+
+In a first-order pass the rules run on plain arrays, hence with no tape. With ``create_graph`` (or while a program is
+being traced) they run on tensors that stand where the saved values stood in the graph, and the same rules build the
+graph of the gradient.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core import inplace
+from ..core.node import Node
+from ..core.op import Op, Rule, registry
+from ..core.state import state
+from ..core.variable import Variable, wrap
+from ..errors import GradientError, message
+
+__all__ = ["run_backward", "NodeHooks", "node_hooks", "apply_rules"]
+
+_refs = sys.getrefcount
+
+
+class NodeHooks:
+    """What is attached to one node: hooks on its outputs' gradients, retained gradients, hooks on the node itself."""
+
+    __slots__ = ("outputs", "retained", "pre", "post")
+
+    def __init__(self) -> None:
+        self.outputs: dict[int, dict[int, Callable[[Any], Any]]] = {}
+        self.retained: dict[int, Any] = {}
+        self.pre: dict[int, Callable[..., Any]] = {}
+        self.post: dict[int, Callable[..., Any]] = {}
+
+
+def node_hooks(node: Node) -> NodeHooks:
+    """The node's hooks, made on first use."""
+    if node.hooks is None:
+        node.hooks = NodeHooks()
+    return node.hooks
+
+
+def _reachable(roots: Sequence[Any]) -> list[Node]:
+    """All nodes behind the roots, oldest first."""
+    seen: set[Node] = set()
+    stack = [r for r in roots if r is not None]
+    while stack:
+        node = stack.pop()
+        if type(node) is tuple:
+            node = node[0]
+        if node in seen:
+            continue
+        seen.add(node)
+        for edge in node.edges:
+            if edge is not None:
+                kind = type(edge)
+                if kind is Node:
+                    if edge not in seen:
+                        stack.append(edge)
+                elif kind is tuple:
+                    stack.append(edge)
+    return sorted(seen, key=_by_seq)
+
+
+def _by_seq(node: Node) -> int:
+    return node.seq
+
+
+def _on_the_way(order: list[Node], targets: set[int]) -> list[Node]:
+    """The nodes of ``order`` from which one of the targets (ids of leaves, or ids of nodes) can be reached."""
+    useful: set[int] = set()
+    kept: list[Node] = []
+    for node in order:
+        for edge in node.edges:
+            if edge is None:
+                continue
+            source = edge[0] if type(edge) is tuple else edge
+            if id(source) in useful or id(source) in targets or id(edge) in targets:
+                useful.add(id(node))
+                kept.append(node)
+                break
+        else:
+            if id(node) in targets:
+                kept.append(node)
+    return kept
+
+
+def _raise_freed(node: Node) -> None:
+    place = node.place
+    raise GradientError(
+        message(
+            "Trying to backward through the graph a second time (or directly access saved tensors after they have "
+            "already been freed). Saved intermediate values of the graph are freed when you call .backward() or "
+            "autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second time or "
+            "if you need to access saved tensors after calling backward.",
+            f"the first freed node is {node.op.name}",
+            at=place,
+            source=place.source if place else "",
+            fix="Call the first backward with retain_graph=True.",
+        )
+    )
+
+
+def _stand_in(value: Any, edge: Any) -> Any:
+    """A tensor for a saved input, at the place in the graph where the input stood."""
+    if not isinstance(value, np.ndarray):
+        return value
+    if edge is None:
+        return wrap(value)
+    if isinstance(edge, Variable):
+        return edge if edge._array is value else wrap(value)
+    return wrap(value, edge, True)
+
+
+def _unpack(node: Node, rule: Rule, values: tuple[Any, ...], linked: bool) -> list[Any]:
+    """Saved values as tensors: linked into the graph (create_graph), or merely wrapped (tracing)."""
+    out: list[Any] = []
+    for kind, value in zip(rule.kinds, values, strict=True):
+        if kind == "inputs":
+            edges = node.edges if linked else (None,) * len(value)
+            out.append(tuple(_stand_in(v, e) for v, e in zip(value, edges, strict=True)))
+        elif kind == "out":
+            out.append(wrap(value, node, True) if linked else wrap(value))
+        elif kind == "const":
+            out.append(wrap(value) if isinstance(value, np.ndarray) else value)
+        else:
+            out.append(_stand_in(value, node.edges[kind] if linked else None))
+    return out
+
+
+def _derived_gradients(node: Node, g: Any) -> list[Any]:
+    """Gradients of a shortcut through the composite that it is a closed form of: valid at every order."""
+    op, inputs = node.op, list[Any]()
+    arrays = _saved_inputs(node)
+    for array, edge in zip(arrays, node.edges, strict=True):
+        inputs.append(_stand_in(array, edge))
+    free = [wrap(t._array, None, True) if isinstance(t, Variable) and e is not None else t for t, e in zip(inputs, node.edges, strict=True)]
+    del free
+    derived: Any = op.derived
+    wanted = [i for i, e in enumerate(node.edges) if e is not None]
+    # Detached leaves would lose the link to the graph, so differentiate with respect to fresh identity nodes.
+    with_identity = [registry["clone"].call(t) if i in wanted else t for i, t in enumerate(inputs)]
+    out = derived(*with_identity, **node.params)
+    found = run_backward([out], [g], inputs=[with_identity[i] for i in wanted], create_graph=True, allow_unused=True)
+    gradients: list[Any] = [None] * len(inputs)
+    for i, gradient in zip(wanted, found, strict=True):
+        gradients[i] = gradient
+    return gradients
+
+
+def _saved_inputs(node: Node) -> list[Any]:
+    """The inputs' arrays, from what the rules saved and the constants."""
+    arrays: list[Any] = [None] * len(node.edges)
+    if node.consts is not None:
+        arrays = list(node.consts)
+    for i, values in enumerate(node.saved or ()):
+        rule = node.op.rules[i]
+        if values is None or rule is None:
+            continue
+        for kind, value in zip(rule.kinds, values, strict=True):
+            if type(kind) is int:
+                arrays[kind] = value
+    return arrays
+
+
+def apply_rules(node: Node, g: Any, mode: str) -> list[Any]:
+    """One step of the chain rule: the gradients of the inputs of ``node``, None where none flows.
+
+    ``mode``: "arrays" (first order: g and the result are arrays), "linked" (create_graph) or "traced".
+    """
+    saved, op, edges = node.saved, node.op, node.edges
+    if saved is None:
+        _raise_freed(node)
+        raise AssertionError
+    if inplace.clock.last > node.seq:
+        inplace.check_unmodified(node)
+    rules = op.rules
+    shapes = node.shapes
+    if mode == "linked" and op.derived is not None and op.residuals:
+        return _derived_gradients(node, g)
+    if op.variadic:
+        rule: Any = rules[0]
+        values = next(v for v in saved if v is not None)
+        if mode != "arrays":
+            values = _unpack(node, rule, values, mode == "linked")
+        gradients = list(rule.fn(g, *values))
+        return [gi if e is not None else None for gi, e in zip(gradients, edges, strict=True)]
+    out: list[Any] = []
+    for i, edge in enumerate(edges):
+        if edge is None:
+            out.append(None)
+            continue
+        rule = rules[i]
+        values = saved[i]
+        if mode != "arrays":
+            values = _unpack(node, rule, values, mode == "linked")
+        gi = rule.fn(g, *values)
+        if shapes is not None and gi is not None and gi.shape != shapes[i]:
+            gi = _sum_to(gi, shape=shapes[i])
+        out.append(gi)
+    return out
+
+
+def _sum_to(g: Any, shape: tuple[int, ...]) -> Any:
+    return registry["sum_to"].call(g, shape=shape)
+
+
+def _zeros(out: tuple[Any, Any], mode: str) -> Any:
+    z = np.zeros(*out)
+    return z if mode == "arrays" else wrap(z)
+
+
+def run_backward(
+    roots: Sequence[Any],
+    gradients: Sequence[Any],
+    *,
+    inputs: Sequence[Any] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> list[Any]:
+    """Propagate ``gradients`` (tensors or arrays, one per root) to the leaves, or return those of ``inputs``."""
+    retain = create_graph if retain_graph is None else retain_graph
+    mode = "linked" if create_graph else "traced" if state.recorder is not None else "arrays"
+    pending: dict[Any, Any] = {}
+    leaves: dict[int, list[Any]] = {}
+    lists: dict[int, list[Any]] = {}
+    starts: list[Any] = []
+
+    def send(edge: Any, gi: Any) -> None:
+        """Add a contribution to what is collected at the far end of an edge."""
+        kind = type(edge)
+        if kind is Node:
+            seen = pending.get(edge)
+            pending[edge] = gi if seen is None else seen + gi
+        elif kind is tuple:
+            node, i = edge
+            parts = lists.get(id(node))
+            if parts is None:
+                parts = lists[id(node)] = [None] * len(node.out)
+            parts[i] = gi if parts[i] is None else parts[i] + gi
+        else:
+            entry = leaves.get(id(edge))
+            if entry is None:
+                leaves[id(edge)] = [edge, gi]
+            else:
+                entry[1] = entry[1] + gi
+
+    for root, g in zip(roots, gradients, strict=True):
+        start = root._node if root._node is not None else root
+        if mode == "arrays" and isinstance(g, Variable):
+            g = g._array
+        elif mode != "arrays" and not isinstance(g, Variable):
+            g = wrap(g)
+        if isinstance(start, Variable) is False:
+            starts.append(start)
+        send(start, g)
+        del g
+
+    captures: dict[Any, int] = {}
+    found: list[Any] = []
+    order = _reachable(starts)
+    if inputs is not None:
+        found = [None] * len(inputs)
+        for k, t in enumerate(inputs):
+            node = t._node
+            captures.setdefault(id(t) if node is None else (id(node[0]), node[1]) if type(node) is tuple else id(node), k)
+        targets = {key if type(key) is int else key[0] for key in captures}
+        order = _on_the_way(order, targets)
+
+    previous = state.grad
+    state.grad = create_graph
+    try:
+        while order:
+            node = order.pop()
+            multiple = node.op.outputs != 1
+            if multiple:
+                parts = lists.pop(id(node), None)
+                if parts is None:
+                    continue
+                g: Any = parts
+            else:
+                g = pending.pop(node, None)
+                if g is None:
+                    continue
+            hooks = node.hooks
+            if hooks is not None:
+                g = _run_output_hooks(hooks, g, multiple, mode)
+            if captures:
+                key = id(node)
+                if multiple:
+                    for i, part in enumerate(g):
+                        if (key, i) in captures:
+                            found[captures[key, i]] = part
+                elif key in captures:
+                    found[captures[key]] = g
+            if multiple:
+                g = tuple(_zeros(o, mode) if part is None else part for part, o in zip(g, node.out, strict=True))
+            step = apply_rules(node, g, mode)
+            if hooks is not None and (hooks.post or hooks.pre):
+                step = _run_node_hooks(hooks, step, g, mode)
+            if state.anomaly:
+                _check_anomaly(node, step)
+            if not retain:
+                node.saved = None
+                node.consts = None
+            edges = node.edges
+            del g
+            # send(), inlined for the common case: the first gradient that arrives at a node
+            for i, gi in enumerate(step):
+                if gi is None:
+                    continue
+                edge = edges[i]
+                if type(edge) is Node and edge not in pending:
+                    pending[edge] = gi
+                else:
+                    send(edge, gi)
+            del step
+            gi = None
+        _settle_leaves(leaves, captures, found, mode, collect=inputs is not None)
+    finally:
+        state.grad = previous
+    if inputs is not None:
+        for k, t in enumerate(inputs):  # the same tensor asked for twice
+            node = t._node
+            key = id(t) if node is None else (id(node[0]), node[1]) if type(node) is tuple else id(node)
+            found[k] = found[captures[key]]
+        if not allow_unused and any(f is None for f in found):
+            k = next(i for i, f in enumerate(found) if f is None)
+            raise GradientError(
+                message(
+                    "One of the differentiated Tensors appears to not have been used in the graph. "
+                    "Set allow_unused=True if this is the desired behavior.",
+                    f"input {k} has shape {tuple(inputs[k].shape)}",
+                )
+            )
+    return found
+
+
+def _run_output_hooks(hooks: NodeHooks, g: Any, multiple: bool, mode: str) -> Any:
+    parts = list(g) if multiple else [g]
+    for i, part in enumerate(parts):
+        if part is None:
+            continue
+        for hook in list(hooks.outputs.get(i, {}).values()):
+            part = _call_hook(hook, part, mode)
+        keeper = hooks.retained.get(i)
+        tensor = keeper() if keeper is not None else None
+        if tensor is not None:
+            kept = part if isinstance(part, Variable) else wrap(np.array(part))
+            tensor._grad = kept if tensor._grad is None else tensor._grad + kept
+        parts[i] = part
+    return parts if multiple else parts[0]
+
+
+def _call_hook(hook: Callable[[Any], Any], g: Any, mode: str) -> Any:
+    seen = g if isinstance(g, Variable) else wrap(g)
+    changed = hook(seen)
+    if changed is None:
+        return seen if mode != "arrays" else seen._array
+    if not isinstance(changed, Variable):
+        raise TypeError(f"a gradient hook must return a tensor or None, not {type(changed).__name__}")
+    return changed if mode != "arrays" else changed._array
+
+
+def _run_node_hooks(hooks: NodeHooks, step: list[Any], g: Any, mode: str) -> list[Any]:
+    def out(x: Any) -> Any:
+        return None if x is None else x if isinstance(x, Variable) else wrap(x)
+
+    outputs = tuple(out(x) for x in g) if isinstance(g, tuple) else (out(g),)
+    for hook in list(hooks.post.values()):
+        changed = hook(tuple(out(x) for x in step), outputs)
+        if changed is not None:
+            changed = changed if isinstance(changed, tuple) else (changed,)
+            step = [c if mode != "arrays" or c is None else c._array for c in changed]
+    return step
+
+
+def _check_anomaly(node: Node, step: list[Any]) -> None:
+    for i, gi in enumerate(step):
+        array = gi._array if isinstance(gi, Variable) else gi
+        if array is not None and np.isnan(array).any():
+            place = node.place
+            raise GradientError(
+                message(
+                    f"Function '{node.name()}' returned nan values in its {i}th output.",
+                    at=place,
+                    source=place.source if place else "",
+                )
+            )
+
+
+def _settle_leaves(leaves: dict[int, list[Any]], captures: dict[Any, int], found: list[Any], mode: str, collect: bool) -> None:
+    """Run the leaves' hooks on their whole gradient, then accumulate it into ``.grad`` (or hand it out)."""
+    for key in list(leaves):
+        leaf, g = leaves.pop(key)
+        if leaf._hooks:
+            for hook in list(leaf._hooks.values()):
+                g = _call_hook(hook, g, mode)
+        if collect:
+            if key in captures:
+                found[captures[key]] = g
+            continue
+        accumulate(leaf, g, mode)
+        if leaf.__dict__.get("_after_accumulate"):
+            for hook in list(leaf._after_accumulate.values()):
+                hook(leaf)
+
+
+def accumulate(leaf: Any, g: Any, mode: str) -> None:
+    """``leaf.grad += g``, making ``.grad`` the leaf's own memory."""
+    old = leaf._grad
+    if mode == "linked":
+        leaf._grad = g if old is None else old + g
+        return
+    if mode == "traced":
+        if old is None:
+            leaf._grad = g
+        else:
+            old += g
+        return
+    if old is None:
+        # A gradient that nothing else refers to (this frame, the caller's name) may be kept; others are copied,
+        # since `x + y` hands the very same array to both sides.
+        if type(g) is not np.ndarray or g.base is not None or _refs(g) > 3 or not g.flags.c_contiguous:
+            g = np.array(g)
+        leaf._grad = wrap(g)
+    else:
+        np.add(old._array, g, out=old._array)
+        inplace.touch(old._array)
+
+

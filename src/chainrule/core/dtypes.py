@@ -1,0 +1,159 @@
+"""PyTorch's dtypes over NumPy's, and PyTorch's type promotion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "dtype", "from_numpy", "as_numpy_dtype", "promote_types", "result_dtype", "get_default_dtype", "set_default_dtype",
+    "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool", "default", "FLOATS",
+]  # fmt: skip
+
+_builtin_bool = bool
+
+
+class dtype:
+    """A PyTorch dtype; ``.numpy`` is NumPy's. Printed by PyTorch's name, as in ``tensor(…, dtype=torch.float64)``."""
+
+    __slots__ = ("name", "numpy", "is_floating_point", "is_signed", "itemsize", "category", "rank")
+    is_complex = False
+
+    def __init__(self, name: str, numpy: Any, rank: int) -> None:
+        self.name = name
+        self.numpy = np.dtype(numpy)
+        self.is_floating_point = self.numpy.kind == "f"
+        self.is_signed = self.numpy.kind in "if"
+        self.itemsize = self.numpy.itemsize
+        self.category = {"b": 0, "u": 1, "i": 1, "f": 2}[self.numpy.kind]
+        self.rank = rank
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+    def __reduce__(self) -> Any:
+        return (_named, (self.name,))
+
+    def to_complex(self) -> dtype:
+        raise NotImplementedError("complex tensors are not part of chainrule")
+
+
+def _named(name: str) -> dtype:
+    return globals()[name]
+
+
+bool = dtype("bool", np.bool_, 0)
+uint8 = dtype("uint8", np.uint8, 1)
+int8 = dtype("int8", np.int8, 2)
+int16 = dtype("int16", np.int16, 3)
+int32 = dtype("int32", np.int32, 4)
+int64 = dtype("int64", np.int64, 5)
+float16 = dtype("float16", np.float16, 6)
+float32 = dtype("float32", np.float32, 7)
+float64 = dtype("float64", np.float64, 8)
+
+ALL = (bool, uint8, int8, int16, int32, int64, float16, float32, float64)
+_BY_NUMPY = {d.numpy: d for d in ALL}
+_BY_PYTHON: dict[Any, dtype] = {float: float32, int: int64, _builtin_bool: bool}
+FLOATS = frozenset(d.numpy for d in ALL if d.is_floating_point)
+"""NumPy dtypes that can carry gradients."""
+
+
+class _Default:
+    """The dtype of floating point literals (``set_default_dtype``)."""
+
+    __slots__ = ("numpy",)
+
+    def __init__(self) -> None:
+        self.numpy = float32.numpy
+
+
+default = _Default()
+
+
+def get_default_dtype() -> dtype:
+    """The dtype that Python floats become; float32 unless set otherwise."""
+    return from_numpy(default.numpy)
+
+
+def set_default_dtype(d: dtype) -> None:
+    """Set the dtype that Python floats become.
+
+    Raises:
+        TypeError: if ``d`` is not a floating point dtype.
+    """
+    if not isinstance(d, dtype) or not d.is_floating_point:
+        raise TypeError(f"only floating-point types are supported as the default type, got {d!r}")
+    default.numpy = d.numpy
+
+
+def from_numpy(d: Any) -> dtype:
+    """The dtype for a NumPy dtype.
+
+    Raises:
+        TypeError: for NumPy dtypes that PyTorch has no name for (strings, objects, complex numbers here).
+    """
+    found = _BY_NUMPY.get(d)
+    if found is None:
+        found = _BY_NUMPY.get(np.dtype(d).newbyteorder("="))
+    if found is None:
+        supported = ", ".join(t.name for t in ALL)
+        raise TypeError(
+            f"can't convert np.ndarray of type {np.dtype(d)}. The only supported types are: {supported}."
+        )
+    return found
+
+
+def as_numpy_dtype(d: Any) -> np.dtype[Any] | None:
+    """NumPy's dtype for a dtype, ``float``/``int``/``bool`` or a NumPy dtype; None stays None."""
+    if d is None:
+        return None
+    if isinstance(d, dtype):
+        return d.numpy
+    if d is float:
+        return default.numpy
+    if isinstance(d, type) and d in _BY_PYTHON:
+        return _BY_PYTHON[d].numpy
+    return from_numpy(np.dtype(d)).numpy
+
+
+def promote_types(a: dtype, b: dtype) -> dtype:
+    """The smallest dtype that both can be converted to, by PyTorch's table (int64 with float16 gives float16)."""
+    if a is b:
+        return a
+    if a.category != b.category:
+        return a if a.category > b.category else b
+    if a.category == 1 and (a is uint8 or b is uint8):
+        other = b if a is uint8 else a
+        return int16 if other is int8 else other
+    return a if a.rank > b.rank else b
+
+
+def result_dtype(*operands: Any) -> np.dtype[Any]:
+    """PyTorch's result type of arrays and Python numbers.
+
+    Arrays with dimensions outrank 0-d arrays, which outrank numbers, unless the lower one is of a higher category
+    (bool < integer < floating point).
+    """
+    best: list[dtype | None] = [None, None, None]
+    for x in operands:
+        if isinstance(x, np.ndarray):
+            level = 0 if x.ndim else 1
+            d = _BY_NUMPY[x.dtype]
+        else:
+            level = 2
+            d = _BY_PYTHON[type(x)] if type(x) in _BY_PYTHON else from_numpy(np.asarray(x).dtype)
+            if d.category == 2:
+                d = _BY_NUMPY[default.numpy]
+        seen = best[level]
+        best[level] = d if seen is None else promote_types(seen, d)
+    result = best[0]
+    for lower in best[1:]:
+        if lower is not None:
+            if result is None:
+                result = lower
+            elif lower.category > result.category:
+                result = lower
+    assert result is not None
+    return result.numpy

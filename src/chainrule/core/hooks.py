@@ -1,0 +1,40 @@
+"""Handles for hooks: registering gives one, ``handle.remove()`` (or leaving a with block) takes the hook away."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from .state import tick
+
+__all__ = ["RemovableHandle", "add_hook"]
+
+
+class RemovableHandle:
+    """Removes one hook from the dict it was put in. The dict is held weakly, so a handle keeps nothing alive."""
+
+    def __init__(self, hooks: dict[int, Any]) -> None:
+        self.id = tick()
+        self._hooks: Any = weakref.ref(hooks) if isinstance(hooks, _Hooks) else (lambda: hooks)
+
+    def remove(self) -> None:
+        """Take the hook away; a second call does nothing."""
+        hooks = self._hooks()
+        if hooks is not None:
+            hooks.pop(self.id, None)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+
+class _Hooks(dict[int, Any]):
+    """A dict that can be weakly referenced."""
+
+
+def add_hook(hooks: dict[int, Any], hook: Any) -> RemovableHandle:
+    handle = RemovableHandle(hooks)
+    hooks[handle.id] = hook
+    return handle

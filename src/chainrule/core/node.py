@@ -1,0 +1,111 @@
+"""A node of the graph: one op application, what its backward needs, and where it was made."""
+
+from __future__ import annotations
+
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+from .locate import Place, place_of
+
+if TYPE_CHECKING:
+    from .op import Op
+
+__all__ = ["Node"]
+
+
+class Node:
+    """One recorded op application.
+
+    * ``edges[i]``: what made input i: a Node, ``(node, output)``, a leaf tensor that requires grad, or None when no
+      gradient flows there; then ``consts[i]`` holds the array or number (``consts`` is None when there are none).
+    * ``saved[i]``: the values that rule i asked for by its parameter names; None once the graph is freed.
+    * ``shapes``: the inputs' shapes when the op broadcast them, else None.
+    * ``out``: shape and dtype of the output (a tuple of such pairs for ops with several outputs).
+    * ``seq``: the clock when it was made. Inputs are older than outputs, so sorting by it is a topological order.
+    * ``code``, ``lasti``: the user's instruction; ``module``: the modules whose forward was running.
+    """
+
+    __slots__ = (
+        "op", "edges", "saved", "consts", "params", "shapes", "out", "seq", "code", "lasti", "module", "hooks",
+        "__weakref__",
+    )  # fmt: skip
+
+    op: Op
+    edges: tuple[Any, ...]
+    saved: list[Any] | None
+    consts: tuple[Any, ...] | None
+    params: dict[str, Any]
+    shapes: tuple[tuple[int, ...], ...] | None
+    out: tuple[Any, ...]
+    seq: int
+    code: CodeType | None
+    lasti: int
+    module: Any
+    hooks: Any
+
+    @property
+    def place(self) -> Place | None:
+        """The user's source span that made this node."""
+        return place_of(self.code, self.lasti)
+
+    @property
+    def freed(self) -> bool:
+        return self.saved is None
+
+    def name(self) -> str:
+        """PyTorch's way of naming it: ``MulBackward0``."""
+        return "".join(part.capitalize() for part in self.op.name.split("_")) + "Backward0"
+
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:
+        """As in PyTorch: ``((node, output index), …)``; a leaf shows as its ``AccumulateGrad``."""
+        out: list[tuple[Any, int]] = []
+        for edge in self.edges:
+            if edge is None:
+                out.append((None, 0))
+            elif type(edge) is Node:
+                out.append((edge, 0))
+            elif type(edge) is tuple:
+                out.append(edge)
+            else:
+                out.append((AccumulateGrad(edge), 0))
+        return tuple(out)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the engine recorded: op, params, shapes, place."""
+        return {"op": self.op.name, "params": self.params, "out": self.out, "place": self.place}
+
+    def register_hook(self, hook: Any) -> Any:
+        """Call ``hook(grad_inputs, grad_outputs)`` when backward passes; a returned tuple replaces grad_inputs."""
+        from .hooks import add_hook
+
+        if self.hooks is None:
+            self.hooks = {}
+        return add_hook(self.hooks, hook)
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {id(self):#x}>"
+
+
+class AccumulateGrad:
+    """What stands at a leaf in ``next_functions``; ``.variable`` is the leaf."""
+
+    __slots__ = ("variable",)
+
+    def __init__(self, variable: Any) -> None:
+        self.variable = variable
+
+    next_functions = ()
+
+    def name(self) -> str:
+        return "torch::autograd::AccumulateGrad"
+
+    def __repr__(self) -> str:
+        return f"<AccumulateGrad object at {id(self):#x}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AccumulateGrad) and other.variable is self.variable
+
+    def __hash__(self) -> int:
+        return id(self.variable)
