@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..core import inplace
+from ..core.hooks import NodeHooks
 from ..core.node import Node
 from ..core.op import Op, Rule, registry
 from ..core.state import state
@@ -26,18 +27,6 @@ from ..errors import GradientError, message
 __all__ = ["run_backward", "NodeHooks", "node_hooks", "apply_rules"]
 
 _refs = sys.getrefcount
-
-
-class NodeHooks:
-    """What is attached to one node: hooks on its outputs' gradients, retained gradients, hooks on the node itself."""
-
-    __slots__ = ("outputs", "retained", "pre", "post")
-
-    def __init__(self) -> None:
-        self.outputs: dict[int, dict[int, Callable[[Any], Any]]] = {}
-        self.retained: dict[int, Any] = {}
-        self.pre: dict[int, Callable[..., Any]] = {}
-        self.post: dict[int, Callable[..., Any]] = {}
 
 
 def node_hooks(node: Node) -> NodeHooks:
@@ -141,8 +130,6 @@ def _derived_gradients(node: Node, g: Any) -> list[Any]:
     arrays = _saved_inputs(node)
     for array, edge in zip(arrays, node.edges, strict=True):
         inputs.append(_stand_in(array, edge))
-    free = [wrap(t._array, None, True) if isinstance(t, Variable) and e is not None else t for t, e in zip(inputs, node.edges, strict=True)]
-    del free
     derived: Any = op.derived
     wanted = [i for i, e in enumerate(node.edges) if e is not None]
     # Detached leaves would lose the link to the graph, so differentiate with respect to fresh identity nodes.
@@ -203,12 +190,13 @@ def apply_rules(node: Node, g: Any, mode: str) -> list[Any]:
             values = _unpack(node, rule, values, mode == "linked")
         gi = rule.fn(g, *values)
         if shapes is not None and gi is not None and gi.shape != shapes[i]:
-            gi = _sum_to(gi, shape=shapes[i])
+            gi = _sum_to(gi, shapes[i])
         out.append(gi)
     return out
 
 
 def _sum_to(g: Any, shape: tuple[int, ...]) -> Any:
+    """Undo broadcasting: the one place where the engine sums a gradient back to its input's shape."""
     return registry["sum_to"].call(g, shape=shape)
 
 
@@ -277,53 +265,58 @@ def run_backward(
 
     previous = state.grad
     state.grad = create_graph
+    # Most passes are first order, without captures: there the common node is handled right in the loop below.
+    plain = mode == "arrays" and not captures and not state.anomaly
+    clock = inplace.clock
     try:
         while order:
             node = order.pop()
-            multiple = node.op.outputs != 1
-            if multiple:
-                parts = lists.pop(id(node), None)
-                if parts is None:
-                    continue
-                g: Any = parts
-            else:
-                g = pending.pop(node, None)
+            op = node.op
+            if plain and op.outputs == 1 and node.hooks is None and not op.variadic:
+                g: Any = pending.pop(node, None)
                 if g is None:
                     continue
-            hooks = node.hooks
-            if hooks is not None:
-                g = _run_output_hooks(hooks, g, multiple, mode)
-            if captures:
-                key = id(node)
-                if multiple:
-                    for i, part in enumerate(g):
-                        if (key, i) in captures:
-                            found[captures[key, i]] = part
-                elif key in captures:
-                    found[captures[key]] = g
-            if multiple:
-                g = tuple(_zeros(o, mode) if part is None else part for part, o in zip(g, node.out, strict=True))
-            step = apply_rules(node, g, mode)
-            if hooks is not None and (hooks.post or hooks.pre):
-                step = _run_node_hooks(hooks, step, g, mode)
-            if state.anomaly:
-                _check_anomaly(node, step)
+                saved = node.saved
+                if saved is None:
+                    _raise_freed(node)
+                if clock.last > node.seq:
+                    inplace.check_unmodified(node)
+                shapes = node.shapes
+                i = -1
+                for edge in node.edges:
+                    i += 1
+                    if edge is None:
+                        continue
+                    gi = op.rules[i].fn(g, *saved[i])
+                    if gi is None:
+                        continue
+                    if shapes is not None and gi.shape != shapes[i]:
+                        gi = _sum_to(gi, shapes[i])
+                    # send(), inlined for the common case: the first gradient that arrives at a node or leaf
+                    if type(edge) is Node:
+                        if edge not in pending:
+                            pending[edge] = gi
+                            continue
+                    elif type(edge) is not tuple and id(edge) not in leaves:
+                        leaves[id(edge)] = [edge, gi]
+                        continue
+                    send(edge, gi)
+                gi = None
+            else:
+                multiple = op.outputs != 1
+                g = lists.pop(id(node), None) if multiple else pending.pop(node, None)
+                if g is None:
+                    continue
+                step = _general_step(node, g, multiple, mode, captures, found)
+                for edge, gi in zip(node.edges, step, strict=True):
+                    if gi is not None:
+                        send(edge, gi)
+                del step
+                gi = None
+            del g
             if not retain:
                 node.saved = None
                 node.consts = None
-            edges = node.edges
-            del g
-            # send(), inlined for the common case: the first gradient that arrives at a node
-            for i, gi in enumerate(step):
-                if gi is None:
-                    continue
-                edge = edges[i]
-                if type(edge) is Node and edge not in pending:
-                    pending[edge] = gi
-                else:
-                    send(edge, gi)
-            del step
-            gi = None
         _settle_leaves(leaves, captures, found, mode, collect=inputs is not None)
     finally:
         state.grad = previous
@@ -342,6 +335,43 @@ def run_backward(
                 )
             )
     return found
+
+
+def _general_step(
+    node: Node, g: Any, multiple: bool, mode: str, captures: dict[Any, int], found: list[Any]
+) -> list[Any]:
+    """One node with everything that may be attached to it: hooks, captured gradients, several outputs, anomaly mode."""
+    hooks = node.hooks
+    if hooks is not None:
+        g = _run_output_hooks(hooks, g, multiple, mode)
+    if captures:
+        key = id(node)
+        if multiple:
+            for i, part in enumerate(g):
+                if (key, i) in captures:
+                    found[captures[key, i]] = part
+        elif key in captures:
+            found[captures[key]] = g
+    if multiple:
+        g = tuple(_zeros(o, mode) if part is None else part for part, o in zip(g, node.out, strict=True))
+    if hooks is not None and hooks.pre:
+        g = _run_pre_hooks(hooks, g, mode)
+    step = apply_rules(node, g, mode)
+    if hooks is not None and hooks.post:
+        step = _run_node_hooks(hooks, step, g, mode)
+    if state.anomaly:
+        _check_anomaly(node, step)
+    return step
+
+
+def _run_pre_hooks(hooks: NodeHooks, g: Any, mode: str) -> Any:
+    parts = g if isinstance(g, tuple) else (g,)
+    for hook in list(hooks.pre.values()):
+        changed = hook(tuple(x if isinstance(x, Variable) else wrap(x) for x in parts))
+        if changed is not None:
+            changed = changed if isinstance(changed, tuple) else (changed,)
+            parts = tuple(c._array if mode == "arrays" else c for c in changed)
+    return tuple(parts) if isinstance(g, tuple) else parts[0]
 
 
 def _run_output_hooks(hooks: NodeHooks, g: Any, multiple: bool, mode: str) -> Any:

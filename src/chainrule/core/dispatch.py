@@ -18,7 +18,7 @@ import numpy as np
 from . import dtypes
 from .dtypes import FLOATS, result_dtype
 from .failure import explain_failure
-from .locate import _internal, user_frame
+from .locate import internal_files, user_frame
 from .node import Node
 from .state import state, tick
 from .variable import Variable, wrap
@@ -26,66 +26,87 @@ from .variable import Variable, wrap
 if TYPE_CHECKING:
     from .op import Op
 
-__all__ = ["make_call", "record", "edge_of"]
+__all__ = ["edge_of", "make_call", "new_node", "promote", "record"]
 
 _new = object.__new__
 _frame = sys._getframe
+_known = internal_files.get
 
 
 def edge_of(t: Variable) -> Any:
     """What a node that reads ``t`` points to: the node that made ``t``, or ``t`` itself if it is a leaf."""
-    if t._base is not None:
-        from .inplace import refresh
-
-        refresh(t)
     return t if t._node is None else t._node
 
 
-def record(op: Op, inputs: Any, arrays: Any, out: Any, residuals: Any, params: dict[str, Any]) -> Node:
-    """Make the node of one op application. Called only when some input requires grad."""
-    edges: list[Any] = []
-    saved: list[Any] = []
-    consts: list[Any] | None = None
-    rules = op.rules
-    variadic = op.variadic
-    for i, t in enumerate(inputs):
-        if isinstance(t, Variable) and t._requires:
-            rule = rules[0 if variadic else i]
-            if rule is not None:
-                # edge_of, inlined
-                if t._base is not None:
-                    edges.append(edge_of(t))
-                else:
-                    edges.append(t if t._node is None else t._node)
-                saved.append(rule.save(arrays, out, residuals, params) if not (variadic and saved) else None)
-                continue
-        if consts is None:
-            consts = [None] * len(inputs)
-        consts[i] = arrays[i]
-        edges.append(None)
-        saved.append(None)
+def _refresh(t: Variable) -> None:
+    """Bring the history of a view up to date (see ``inplace``) before it is read."""
+    from .inplace import refresh
+
+    refresh(t)
+
+
+def new_node(
+    op: Op, edges: Any, saved: Any, consts: Any, params: dict[str, Any], shapes: Any, out: tuple[Any, ...], depth: int = 2
+) -> Node:
+    """A node, stamped with the clock and the user's instruction; ``depth`` frames up, the user's code may begin."""
     node = _new(Node)
     node.op = op
-    node.edges = tuple(edges)
+    node.edges = edges
     node.saved = saved
-    node.consts = None if consts is None else tuple(consts)
+    node.consts = consts
     node.params = params
-    node.shapes = None
+    node.shapes = shapes
+    node.out = out
     node.hooks = None
     node.seq = tick()
-    # The user's instruction: walk out of the library's own frames. Kept as (code, offset), resolved on demand.
-    frame: Any = _frame(2)
-    known = _internal.get
+    # Walk out of the library's own frames. Kept as (code, offset) and resolved only when somebody asks.
+    frame: Any = _frame(depth)
+    known = _known
     while frame is not None and known(frame.f_code.co_filename):
         frame = frame.f_back
-    if frame is not None and frame.f_code.co_filename not in _internal:
+    if frame is not None and known(frame.f_code.co_filename) is None:  # a file seen for the first time
         frame = user_frame(frame)
     if frame is None:
         node.code, node.lasti = None, 0
     else:
         node.code, node.lasti = frame.f_code, frame.f_lasti
     node.module = state.module
+    if state.saved_hooks is not None:
+        _pack(node)
     return node
+
+
+def record(op: Op, inputs: Any, arrays: Any, out: Any, residuals: Any, params: dict[str, Any]) -> Node | None:
+    """The node of one op application; None when no gradient can flow to any input. ``node.out`` is left to set."""
+    edges: list[Any] = []
+    saved: list[Any] = []
+    consts: list[Any] | None = None
+    rules = op.rules
+    variadic = op.variadic
+    flows = False
+    for i, t in enumerate(inputs):
+        if isinstance(t, Variable) and t._requires:
+            rule = rules[0 if variadic else i]
+            if rule is not None:
+                edges.append(t if t._node is None else t._node)
+                saved.append(None if variadic and flows else rule.save(arrays, out, residuals, params))
+                flows = True
+                continue
+        if consts is None:
+            consts = [None] * len(inputs)
+        consts[i] = arrays[i]
+        edges.append(None)
+        saved.append(None)
+    if not flows:
+        return None
+    return new_node(op, tuple(edges), saved, None if consts is None else tuple(consts), params, None, (), 3)
+
+
+def _pack(node: Node) -> None:
+    """Apply ``saved_tensors_hooks`` to what the node saved."""
+    from .saved import pack
+
+    pack(node)
 
 
 def _finish(op: Op, inputs: Any, arrays: Any, result: Any, params: dict[str, Any]) -> Any:
@@ -101,7 +122,7 @@ def _finish(op: Op, inputs: Any, arrays: Any, result: Any, params: dict[str, Any
         out, residuals = result, ()
     recorder = state.recorder
     node = None
-    if state.grad and not state.inference:
+    if state.grad:
         for t in inputs:
             if isinstance(t, Variable) and t._requires:
                 node = record(op, inputs, arrays, out, residuals, params)
@@ -191,7 +212,7 @@ def make_call(op: Op, promotes: str | None) -> Callable[..., Any]:
 
 
 def _unary(op: Op, promotes: str | None) -> Callable[..., Any]:
-    body, st, to_float = op.body, state, promotes == "float"
+    body, st, rules, to_float = op.body, state, op.rules, promotes == "float"
 
     def call(x: Any, /, **params: Any) -> Any:
         if not isinstance(x, Variable):
@@ -204,21 +225,38 @@ def _unary(op: Op, promotes: str | None) -> Callable[..., Any]:
             out = body(a, **params)
         except Exception as error:
             raise explain_failure(op, (x,), params, error) from error
-        if st.recorder is not None:
-            return _finish(op, (x,), (a,), out, params)
         if type(out) is not np.ndarray:
             out = np.asarray(out)
-        if x._requires and st.grad and out.dtype in FLOATS:
-            node = record(op, (x,), (a,), out, (), params)
-            node.out = (out.shape, out.dtype)
-            return wrap(out, node, True)
-        return wrap(out)
+        if x._base is not None:
+            _refresh(x)
+        if x._requires and st.grad:
+            rule = rules[0]
+            dtype = out.dtype
+            if rule is not None and dtype in FLOATS:
+                edge = x._node
+                node = new_node(
+                    op,
+                    (x if edge is None else edge,),
+                    (rule.save((a,), out, (), params),),
+                    None,
+                    params,
+                    None,
+                    (out.shape, dtype),
+                )
+                t = wrap(out, node, True)
+            else:
+                t = wrap(out)
+        else:
+            t = wrap(out)
+        if st.recorder is not None:
+            st.recorder.record(op, (x,), params, (out,))
+        return t
 
     return call
 
 
 def _binary(op: Op, promotes: str | None) -> Callable[..., Any]:
-    body, st, broadcasts = op.body, state, op.broadcasts
+    body, st, rules, broadcasts = op.body, state, op.rules, op.broadcasts
     to_float = promotes == "float"
 
     def call(x: Any, y: Any, /, **params: Any) -> Any:
@@ -235,7 +273,7 @@ def _binary(op: Op, promotes: str | None) -> Callable[..., Any]:
             fits = _fits(x, b.dtype)
         else:
             return body(x, y, **params)
-        if promotes and not (fits and not (to_float and (x if b is y else y)._array.dtype not in FLOATS)):
+        if promotes and (not fits or (to_float and (b if a is x else a).dtype not in FLOATS)):
             x, y = promote((x, y), to_float)
             a = x._array if isinstance(x, Variable) else x
             b = y._array if isinstance(y, Variable) else y
@@ -243,27 +281,63 @@ def _binary(op: Op, promotes: str | None) -> Callable[..., Any]:
             out = body(a, b, **params)
         except Exception as error:
             raise explain_failure(op, (x, y), params, error) from error
-        if st.recorder is not None:
-            return _finish(op, (x, y), (a, b), out, params)
         if type(out) is not np.ndarray:
             out = np.asarray(out)
-        if (
-            st.grad
-            and ((isinstance(x, Variable) and x._requires) or (isinstance(y, Variable) and y._requires))
-            and out.dtype in FLOATS
-        ):
-            node = record(op, (x, y), (a, b), out, (), params)
-            node.out = (out.shape, out.dtype)
-            if broadcasts:
-                _note_shapes(node, (a, b), out.shape)
-            return wrap(out, node, True)
-        return wrap(out)
+        t = wrap(out)
+        if st.grad:
+            arrays = (a, b)
+            ex = ey = sx = sy = None
+            if a is not x:
+                if x._base is not None:
+                    _refresh(x)
+                if x._requires and rules[0] is not None:
+                    sx = rules[0].save(arrays, out, (), params)
+                    ex = x._node
+                    if ex is None:
+                        ex = x
+            if b is not y:
+                if y._base is not None:
+                    _refresh(y)
+                if y._requires and rules[1] is not None:
+                    sy = rules[1].save(arrays, out, (), params)
+                    ey = y._node
+                    if ey is None:
+                        ey = y
+            if (ex is not None or ey is not None) and out.dtype in FLOATS:
+                consts = None if ex is not None and ey is not None else (None, b) if ey is None else (a, None)
+                shape = out.shape
+                shapes = None
+                if broadcasts:
+                    xs = a.shape if a is not x else getattr(a, "shape", ())
+                    ys = b.shape if b is not y else getattr(b, "shape", ())
+                    if xs != shape or ys != shape:
+                        shapes = (xs, ys)
+                t._node = new_node(op, (ex, ey), (sx, sy), consts, params, shapes, (shape, out.dtype))
+                t._requires = True
+        if st.recorder is not None:
+            st.recorder.record(op, (x, y), params, (out,))
+        return t
 
     return call
 
 
+def _same_dtype(inputs: Any, to_float: bool) -> bool:
+    """Whether all inputs are tensors (or None) of one dtype, so that nothing needs promotion."""
+    first = None
+    for x in inputs:
+        if isinstance(x, Variable):
+            dtype = x._array.dtype
+            if first is None:
+                first = dtype
+            elif dtype is not first:
+                return False
+        elif x is not None:
+            return False
+    return not to_float or first in FLOATS
+
+
 def _general(op: Op, promotes: str | None) -> Callable[..., Any]:
-    body = op.body
+    body, to_float = op.body, promotes == "float"
 
     def call(*inputs: Any, **params: Any) -> Any:
         for x in inputs:
@@ -273,13 +347,16 @@ def _general(op: Op, promotes: str | None) -> Callable[..., Any]:
             result = body(*inputs, **params)
             n = len(op.residuals)
             return result if not n else result[0] if op.outputs == 1 else result[:-n]
-        if promotes:
-            inputs = promote(inputs, promotes == "float")
+        if promotes and not _same_dtype(inputs, to_float):
+            inputs = tuple(promote(inputs, to_float))
         arrays = [x._array if isinstance(x, Variable) else x for x in inputs]
         try:
             result = body(*arrays, **params)
         except Exception as error:
             raise explain_failure(op, inputs, params, error) from error
+        for x in inputs:
+            if isinstance(x, Variable) and x._base is not None:
+                _refresh(x)
         return _finish(op, inputs, arrays, result, params)
 
     return call

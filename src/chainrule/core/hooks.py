@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from .state import tick
 
-__all__ = ["RemovableHandle", "add_hook"]
+__all__ = ["NodeHooks", "RemovableHandle", "add_hook"]
 
 
 class RemovableHandle:
@@ -38,3 +39,15 @@ def add_hook(hooks: dict[int, Any], hook: Any) -> RemovableHandle:
     handle = RemovableHandle(hooks)
     hooks[handle.id] = hook
     return handle
+
+
+class NodeHooks:
+    """What is attached to one node: hooks on its outputs' gradients, retained gradients, hooks on the node itself."""
+
+    __slots__ = ("outputs", "retained", "pre", "post")
+
+    def __init__(self) -> None:
+        self.outputs: dict[int, dict[int, Callable[[Any], Any]]] = {}
+        self.retained: dict[int, Any] = {}
+        self.pre: dict[int, Callable[..., Any]] = {}
+        self.post: dict[int, Callable[..., Any]] = {}

@@ -8,25 +8,26 @@ import sys
 from types import CodeType, FrameType
 from typing import NamedTuple
 
-__all__ = ["Place", "user_frame", "place_of", "here"]
+__all__ = ["Place", "internal_files", "user_frame", "place_of", "here"]
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 # Rooms that use the library as a user would: their lines are worth pointing at.
 _USERLIKE = tuple(_ROOT + room + os.sep for room in ("cli", "demo", "lab"))
-_internal: dict[str, bool] = {}
+internal_files: dict[str, bool] = {}
+"""Whether a file belongs to the library's own machinery, by name; filled as files are seen."""
 
 
 def _is_internal(filename: str) -> bool:
-    known = _internal.get(filename)
+    known = internal_files.get(filename)
     if known is None:
         known = filename.startswith(_ROOT) and not filename.startswith(_USERLIKE)
-        _internal[filename] = known
+        internal_files[filename] = known
     return known
 
 
 def user_frame(frame: FrameType | None) -> FrameType | None:
     """The nearest frame at or above ``frame`` that is not the library's own; None when there is none."""
-    get = _internal.get
+    get = internal_files.get
     while frame is not None:
         name = frame.f_code.co_filename
         internal = get(name)

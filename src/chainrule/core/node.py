@@ -78,11 +78,19 @@ class Node:
 
     def register_hook(self, hook: Any) -> Any:
         """Call ``hook(grad_inputs, grad_outputs)`` when backward passes; a returned tuple replaces grad_inputs."""
-        from .hooks import add_hook
+        from .hooks import NodeHooks, add_hook
 
         if self.hooks is None:
-            self.hooks = {}
-        return add_hook(self.hooks, hook)
+            self.hooks = NodeHooks()
+        return add_hook(self.hooks.post, hook)
+
+    def register_prehook(self, hook: Any) -> Any:
+        """Call ``hook(grad_outputs)`` before backward passes; a returned tuple replaces grad_outputs."""
+        from .hooks import NodeHooks, add_hook
+
+        if self.hooks is None:
+            self.hooks = NodeHooks()
+        return add_hook(self.hooks.pre, hook)
 
     def __repr__(self) -> str:
         return f"<{self.name()} object at {id(self):#x}>"

@@ -20,7 +20,7 @@ def reduction_calls(r):
 
 def restore(g, x_shape, dim, keepdim):
     """Put the reduced axes back with size 1, so that g broadcasts against x."""
-    if keepdim or g.ndim == len(x_shape):
+    if keepdim or g.ndim == 0 or g.ndim == len(x_shape):  # a 0-d g broadcasts as it is
         return g
     if dim is None:
         return reshape(g, shape=(1,) * len(x_shape))
