@@ -22,6 +22,15 @@ from .autograd.modes import (
     no_grad,
     set_grad_enabled,
 )
+from .core.device import (
+    channels_last,
+    contiguous_format,
+    device,
+    layout,
+    memory_format,
+    preserve_format,
+    strided,
+)
 from .core.dtypes import (
     bool,
     dtype,

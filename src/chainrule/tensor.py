@@ -16,6 +16,7 @@ from .core.node import Node
 from .core.state import state
 from .core.variable import Variable, wrap
 from .errors import DtypeError, GradientError, message
+from .functions.conversion import legacy, rebuild
 
 __all__ = ["Tensor"]
 
@@ -35,11 +36,10 @@ class Tensor(Variable):
     __array_priority__ = 1000  # ndarray * tensor is a tensor
     __hash__ = object.__hash__  # identity, as in PyTorch, although == compares entries
 
-    def __new__(cls, data: Any = (), **kwargs: Any) -> Tensor:
-        array = data._array if isinstance(data, Variable) else np.asarray(data, dtype=dtypes.default.numpy)
-        self = object.__new__(cls)
-        self._array, self._node, self._requires, self._base = array, None, False, None
-        return self
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """``Tensor(2, 3)`` is an uninitialised tensor of that size, ``Tensor([1, 2])`` one with that data."""
+        made = legacy(dtypes.default.numpy, args)
+        return made if cls is Tensor else rebuild(cls, made._array, False, {})
 
     # --- what it is -----------------------------------------------------------------------------------------------
 
@@ -218,7 +218,13 @@ class Tensor(Variable):
         if state.recorder is not None:
             state.recorder.leak(self, "item")
         if self._array.size != 1:
-            raise DtypeError(f"a Tensor with {self._array.size} elements cannot be converted to Scalar")
+            raise DtypeError(
+                message(
+                    f"a Tensor with {self._array.size} elements cannot be converted to Scalar",
+                    f"the tensor has shape {tuple(self._array.shape)}",
+                    fix="Use .tolist() for all entries.",
+                )
+            )
         return self._array.item()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from .inplace import make_inplace
 
-FAMILIES = ("pointwise", "reduction")
+FAMILIES = ("creation", "conversion", "printing", "pointwise", "reduction")
 """The files of this room, in the order in which they are loaded."""
 
 
