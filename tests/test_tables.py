@@ -279,7 +279,7 @@ def test_bad_csv(put, content, error, sentence):
         ("widht", "t.csv: no column 'widht', did you mean 'width'?"),
         ("WIDTH", "t.csv: no column 'WIDTH', did you mean 'width'?"),
         ("zzz", "t.csv: no column 'zzz', there is 'width', 'height', 'kind', 'kind_2'"),
-        ("kinds_", "t.csv: no column 'kinds_', did you mean 'kind' or 'kind_2'?"),
+        ("kinds_", "t.csv: no column 'kinds_', did you mean 'kind_2' or 'kind'?"),
     ],
     ids=["typo", "case", "foreign", "two"],
 )

@@ -22,7 +22,7 @@ def train_validation_split(
         fraction: part of the rows to validate on, 0 ≤ fraction < 1; at least one row unless it is 0.
         seed: of the shuffling.
         stratify: keep the proportions of the classes in y: the number of validation rows of a class is its share
-            rounded down or up, and never all of its rows.
+            rounded down or up, and never all of its rows (so classes of one row can make the split smaller).
 
     Raises:
         UsageError: the fraction is out of range, or there are too few rows to split.
@@ -45,7 +45,7 @@ def train_validation_split(
         take = np.minimum(np.floor(share).astype(np.int64), counts - 1)
         # the rows that rounding down left over go to the classes that lost most by it, the first one on a tie
         for c in np.argsort(-(share - take), kind="stable"):
-            if take.sum() < wanted and take[c] < counts[c] - 1:
+            if take.sum() < wanted and take[c] < min(np.ceil(share[c]), counts[c] - 1):
                 take[c] += 1
         for c in range(len(classes)):
             chosen[np.flatnonzero(membership == c)[: take[c]]] = True
