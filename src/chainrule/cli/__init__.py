@@ -1,0 +1,55 @@
+"""The command line. Each command lives in its own file and is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from ..errors import ChainruleError
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "train": ("train_cmd", "train_command", "Train a network on a bundled set, a CSV or an NPZ file."),
+    "predict": ("predict_cmd", "predict_command", "Predict with the network of a run."),
+    "info": ("info_cmd", "info_command", "Say what runs here: versions, BLAS, threads."),
+}
+"""name → (file, function, one line)."""
+
+
+class _Lazy(click.Group):
+    """Lists all commands, imports the one that runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        file, function, _ = _COMMANDS[cmd_name]
+        return getattr(importlib.import_module(f".{file}", __name__), function)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        # Whatever the library raises on purpose is one sentence for the person at the terminal, never a traceback.
+        try:
+            return super().invoke(ctx)
+        except ChainruleError as error:
+            click.echo(f"chainrule: {error}", err=True)
+            ctx.exit(2)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(1)
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="chainrule")
+def main() -> None:
+    """chainrule: backpropagation that you can see, prove and run fast."""
