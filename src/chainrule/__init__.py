@@ -10,6 +10,7 @@ tensor(3.9574)
 from __future__ import annotations
 
 import importlib as _importlib
+import warnings as _warnings
 from typing import Any as _Any
 
 from . import ops as _ops
@@ -60,10 +61,23 @@ _ROOMS = {
 }  # fmt: skip
 
 
+# NaN and infinity pass through ops without a word, as in PyTorch. Only warnings that arise on the library's own lines
+# are silenced: NumPy code of yours keeps warning. (np.errstate around every op would take longer than most ops.)
+_warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"chainrule\b")
+
+
 def __getattr__(name: str) -> _Any:
     if name in _ROOMS:
         return _importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+    import difflib
+
+    near = difflib.get_close_matches(name, [n for n in (*globals(), *_ROOMS) if not n.startswith("_")], 1)
+    hint = f". Did you mean chainrule.{near[0]}?" if near else ""
+    raise AttributeError(f"module 'chainrule' has no attribute {name!r}{hint}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS})
 
 
 from .functions import namespace as _namespace  # noqa: E402
