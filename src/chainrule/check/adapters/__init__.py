@@ -1,0 +1,1 @@
+"""From what the user has (NumPy, chainrule, PyTorch, JAX) to the one form that is checked."""
