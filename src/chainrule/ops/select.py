@@ -1,0 +1,45 @@
+"""One entry per lane: picking by an index along an axis, for max, min, median and their like."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core.op import op
+from ..core.samples import calls
+
+# ruff: noqa: ANN001, ANN202
+
+
+@op("*s, *t -> *t", formula="{x} at {i}", samples=calls(
+    lambda r: [(r.normal(size=(2, 3)), np.array([2, 0]), {"dim": 1, "keepdim": False}),
+               (r.normal(size=(2, 3)), np.array([[1, 0, 1]]), {"dim": 0, "keepdim": True}),
+               (r.normal(size=()), np.asarray(0), {"dim": 0, "keepdim": False})]))  # fmt: skip
+def pick(x, i, *, dim, keepdim=False):
+    """The entry at index i of each lane along one axis."""
+    if x.ndim == 0:
+        return x.copy()
+    found = np.take_along_axis(x, i if keepdim else np.expand_dims(i, dim), dim)
+    return found if keepdim else found.reshape(i.shape)
+
+
+@pick.vjp("x", math="x̄ = ȳ at i, 0 elsewhere")
+def _(g, i, x_shape, dim, keepdim):
+    return put(g, i, dim=dim, keepdim=keepdim, shape=x_shape)
+
+
+@op("*t, *t -> *s", formula="zeros with {v} at {i}", samples=calls(
+    lambda r: [(r.normal(size=2), np.array([2, 0]), {"dim": 1, "keepdim": False, "shape": (2, 3)})]))  # fmt: skip
+def put(v, i, *, dim, keepdim, shape):
+    """Zeros with v at index i of each lane along one axis."""
+    if not shape:
+        return v.copy()
+    out = np.zeros(shape, v.dtype)
+    if not keepdim:
+        v, i = np.expand_dims(v, dim), np.expand_dims(i, dim)
+    np.put_along_axis(out, i, v, dim)
+    return out
+
+
+@put.vjp("v", math="v̄ = ȳ at i")
+def _(g, i, dim, keepdim):
+    return pick(g, i, dim=dim, keepdim=keepdim)
