@@ -1,0 +1,1 @@
+"""What is built from primitives: losses, normalisations, attention. Plain functions, differentiable by their parts."""

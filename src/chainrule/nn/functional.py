@@ -1,0 +1,174 @@
+"""``torch.nn.functional``: one namespace for the functions of neural networks, wherever they live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..composites.losses import *  # noqa: F403
+from ..composites.normalisation import *  # noqa: F403
+from ..core.variable import Variable
+from ..errors import DtypeError, IndexOutOfRange, ShapeError, message
+from ..functions.neural import *  # noqa: F403
+from ..ops import embedding as embedding_ops
+from ..ops import linalg as linalg_ops
+from ..ops import softmax as softmax_ops
+from ..ops.elementwise import relu, sigmoid, tanh  # noqa: F401
+
+# ruff: noqa: F405
+
+
+def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+    """y = x Wᵀ + b, with W of shape (out, in)."""
+    if not isinstance(input, Variable):
+        raise TypeError(f"linear(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    x, w = input._array, weight._array
+    if x.shape[-1:] != w.shape[-1:] or x.dtype is not w.dtype or w.ndim != 2:
+        return _linear_otherwise(input, weight, bias)
+    return linalg_ops.linear(input, weight, bias)
+
+
+def _linear_otherwise(input: Any, weight: Any, bias: Any) -> Any:
+    """What ``linear`` does with less usual operands: a weight vector, or operands that do not fit."""
+    x, w = input._array, weight._array
+    if x.dtype is not w.dtype:
+        names = {"float32": "Float", "float64": "Double", "float16": "Half", "int64": "Long", "int32": "Int"}
+        first, second = (names.get(a.dtype.name, a.dtype.name.capitalize()) for a in (x, w))
+        raise DtypeError(
+            message(
+                f"mat1 and mat2 must have the same dtype, but got {first} and {second}",
+                fix="Convert one of them: x.to(weight.dtype).",
+            )
+        )
+    if w.ndim == 1 and x.shape[-1:] == w.shape:
+        out = input.matmul(weight)
+        return out if bias is None else out + bias
+    m = 1
+    for n in x.shape[:-1]:
+        m *= n
+    raise ShapeError(
+        message(
+            f"mat1 and mat2 shapes cannot be multiplied ({m}x{x.shape[-1] if x.ndim else 1} and "
+            f"{w.shape[-1]}x{w.shape[0]})",
+            f"linear: input is {x.shape}, weight is {w.shape} (out, in)",
+            fix=f"The input's last axis must have the {w.shape[-1]} features that the weight takes.",
+        )
+    )
+
+
+def embedding(
+    input: Any,
+    weight: Any,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Any:
+    """Rows of ``weight`` (V, D) by number: input of any shape (*) gives (*, D).
+
+    ``padding_idx`` gets no gradient; rows longer than ``max_norm`` are first shortened, in place.
+    """
+    index, table = input._array, weight._array
+    if index.dtype.kind not in "iu" or index.dtype.itemsize < 4:
+        raise DtypeError(
+            message(
+                "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but "
+                f"got {input.type() if hasattr(input, 'type') else index.dtype} instead (while checking arguments for "
+                "embedding)"
+            )
+        )
+    if table.ndim != 2:
+        raise ShapeError(message("'weight' must be 2-D", f"it is {table.shape}"))
+    rows = table.shape[0]
+    if padding_idx is not None:
+        if not -rows <= padding_idx < rows:
+            raise AssertionError("Padding_idx must be within num_embeddings")
+        padding_idx %= rows
+    if index.size and (index.min() < 0 or index.max() >= rows):
+        bad = index[(index < 0) | (index >= rows)].flat[0]
+        raise IndexOutOfRange(message("index out of range in self", f"index {bad}, but the table has {rows} rows"))
+    if max_norm is not None:
+        _renorm(weight, index, max_norm, norm_type)
+    if scale_grad_by_freq:
+        raise NotImplementedError("embedding: scale_grad_by_freq is left out")
+    return embedding_ops.embedding(weight, input, padding_idx=padding_idx)
+
+
+def _renorm(weight: Any, index: Any, max_norm: float, norm_type: float) -> None:
+    import numpy as np
+
+    from ..core import inplace
+
+    table = weight._array
+    used = np.unique(index)
+    norms = np.linalg.norm(table[used], ord=norm_type, axis=1)
+    long = norms > max_norm
+    table[used[long]] *= (max_norm / (norms[long] + 1e-7))[:, None].astype(table.dtype)
+    inplace.touch(table)
+
+
+def one_hot(tensor: Any, num_classes: int = -1) -> Any:
+    """Class numbers (*) as int64 vectors (*, C) with a single 1."""
+    index = tensor._array
+    if index.dtype.name != "int64":
+        raise DtypeError(
+            message("one_hot is only applicable to index tensor of type LongTensor.", fix="Convert: tensor.long().")
+        )
+    if index.size == 0 and num_classes <= 0:
+        raise DtypeError("Can not infer total number of classes from empty tensor.")
+    if index.size and index.min() < 0:
+        raise DtypeError(message("Class values must be non-negative.", f"the smallest is {index.min()}"))
+    if num_classes == -1:
+        num_classes = int(index.max()) + 1
+    elif index.size and index.max() >= num_classes:
+        raise DtypeError(
+            message("Class values must be smaller than num_classes.", f"the largest is {index.max()}")
+        )
+    from ..ops.layout import cast
+
+    return cast(softmax_ops.one_hot(tensor, classes=num_classes, dim=index.ndim), dtype=index.dtype)
+
+
+def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Dropout of whole channels of (N, C, L) or (C, L)."""
+    return _channel_dropout(input, p, training, inplace, 1)
+
+
+def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Dropout of whole channels of (N, C, H, W); a (C, H, W) input is read as (N, C, L), as PyTorch does."""
+    return feature_dropout(input, p, training, inplace)
+
+
+def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Dropout of whole channels of (N, C, D, H, W) or (C, D, H, W)."""
+    return _channel_dropout(input, p, training, inplace, 3)
+
+
+def _channel_dropout(input: Any, p: float, training: bool, inplace: bool, space: int) -> Any:
+    ndim = input.dim()
+    if ndim not in (space + 1, space + 2):
+        raise ShapeError(
+            message(
+                f"dropout{space}d: Expected {space + 1}D or {space + 2}D input, but received a {ndim}D input. Note that "
+                f"dropout{space}d exists to provide channel-wise dropout on inputs with {space} spatial dimensions, a "
+                f"channel dimension, and an optional batch dimension (i.e. {space + 1}D or {space + 2}D inputs)."
+            )
+        )
+    if ndim == space + 2:
+        return feature_dropout(input, p, training, inplace)
+    out = feature_dropout(input.unsqueeze(0), p, training, inplace)
+    return input if inplace else out.squeeze(0)
+
+
+def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
+    """Softmax of −x along ``dim``."""
+    return softmax(-input, dim, _stacklevel, dtype)
+
+
+def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
+    """yₒ = x₁ᵀ Aₒ x₂ + bₒ, with A of shape (out, in1, in2)."""
+    lead = tuple(input1.shape[:-1])
+    o, i, j = weight.shape
+    left = linalg_ops.matmul(input1.reshape(-1, i), weight.permute(1, 0, 2).reshape(i, o * j))
+    out = (left.reshape(-1, o, j) * input2.reshape(-1, 1, j)).sum(-1).reshape(*lead, o)
+    return out if bias is None else out + bias
