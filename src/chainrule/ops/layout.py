@@ -131,3 +131,140 @@ def _(g, x_shape):
     return expand(g, shape=x_shape)
 
 
+def _flip_calls(r):
+    yield r.normal(size=(2, 3)), {"dims": (1,)}
+    yield r.normal(size=(2, 3, 2)), {"dims": (0, 2)}
+    yield r.normal(size=(0, 2)), {"dims": (0,)}
+
+
+@op("*s -> *s", formula="{x} reversed along {dims}", numpy="np.flip({x}, {dims})", samples=calls(_flip_calls))
+def flip(x, *, dims):
+    """Entries in reverse order along some axes (a copy)."""
+    return np.flip(x, dims).copy()
+
+
+@flip.vjp("x", math="x̄ = ȳ reversed back")
+def _(g, dims):
+    return flip(g, dims=dims)
+
+
+def _roll_calls(r):
+    yield r.normal(size=(2, 3)), {"shifts": (1,), "dims": (1,)}
+    yield r.normal(size=(2, 3)), {"shifts": (1, -2), "dims": (0, 1)}
+    yield r.normal(size=(0, 2)), {"shifts": (1,), "dims": (0,)}
+
+
+@op("*s -> *s", formula="{x} rolled by {shifts} along {dims}", numpy="np.roll({x}, {shifts}, {dims})",
+    samples=calls(_roll_calls))  # fmt: skip
+def roll(x, *, shifts, dims):
+    """Entries moved along axes; what leaves at one end enters at the other."""
+    return np.roll(x, shifts, dims)
+
+
+@roll.vjp("x", math="x̄ = ȳ rolled back")
+def _(g, shifts, dims):
+    return roll(g, shifts=tuple(-s for s in shifts), dims=dims)
+
+
+def _triangle_calls(r):
+    for diagonal in (-1, 0, 2):
+        yield r.normal(size=(3, 4)), {"diagonal": diagonal}
+    yield r.normal(size=(2, 3, 3)), {"diagonal": 0}
+    yield r.normal(size=(0, 3)), {"diagonal": 0}
+
+
+@op("*b n m -> *b n m", formula="{x} below diagonal {diagonal}, else 0", numpy="np.tril({x}, {diagonal})",
+    samples=calls(_triangle_calls))  # fmt: skip
+def tril(x, *, diagonal):
+    """The lower triangle of a matrix; 0 above the diagonal."""
+    return np.tril(x, diagonal)
+
+
+@tril.vjp("x", math="x̄ = lower triangle of ȳ")
+def _(g, diagonal):
+    return tril(g, diagonal=diagonal)
+
+
+@op("*b n m -> *b n m", formula="{x} above diagonal {diagonal}, else 0", numpy="np.triu({x}, {diagonal})",
+    samples=calls(_triangle_calls))  # fmt: skip
+def triu(x, *, diagonal):
+    """The upper triangle of a matrix; 0 below the diagonal."""
+    return np.triu(x, diagonal)
+
+
+@triu.vjp("x", math="x̄ = upper triangle of ȳ")
+def _(g, diagonal):
+    return triu(g, diagonal=diagonal)
+
+
+def _diagonal_calls(r):
+    yield r.normal(size=(3, 4)), {"offset": 0, "dim1": 0, "dim2": 1}
+    yield r.normal(size=(3, 2, 3)), {"offset": 1, "dim1": 0, "dim2": 2}
+    yield r.normal(size=(3, 3)), {"offset": -1, "dim1": 1, "dim2": 0}
+    yield r.normal(size=(2, 2)), {"offset": 5, "dim1": 0, "dim2": 1}
+
+
+@op("*s -> *t", formula="diagonal {offset} of {x}", numpy="np.diagonal({x}, {offset}, {dim1}, {dim2})", is_view=True,
+    samples=calls(_diagonal_calls))  # fmt: skip
+def diagonal(x, *, offset, dim1, dim2):
+    """The diagonal of two axes, as a last axis (a view)."""
+    d = np.diagonal(x, offset, dim1, dim2)
+    # NumPy marks this view read-only; in PyTorch it can be written to.
+    return np.lib.stride_tricks.as_strided(d, d.shape, d.strides, writeable=True) if x.flags.writeable else d
+
+
+@diagonal.vjp("x", math="x̄ = ȳ on the diagonal, else 0")
+def _(g, x_shape, offset, dim1, dim2):
+    return on_diagonal(g, shape=x_shape, offset=offset, dim1=dim1, dim2=dim2)
+
+
+@op("*t -> *s", formula="{x} on diagonal {offset}, else 0",
+    samples=calls(lambda r: [(r.normal(size=(2, 3)), {"shape": (3, 2, 4), "offset": 1, "dim1": 0, "dim2": 2})]))  # fmt: skip
+def on_diagonal(x, *, shape, offset, dim1, dim2):
+    """Zeros of a shape with x on the diagonal of two axes."""
+    out = np.zeros(shape, x.dtype)
+    d = np.diagonal(out, offset, dim1, dim2)
+    np.lib.stride_tricks.as_strided(d, d.shape, d.strides, writeable=True)[...] = x
+    return out
+
+
+@on_diagonal.vjp("x", math="x̄ = the diagonal of ȳ")
+def _(g, offset, dim1, dim2):
+    return diagonal(g, offset=offset, dim1=dim1, dim2=dim2)
+
+
+def _unfold_calls(r):
+    yield r.normal(size=(7,)), {"dim": 0, "size": 3, "step": 2}
+    yield r.normal(size=(2, 5)), {"dim": 1, "size": 2, "step": 1}
+    yield r.normal(size=(4, 2)), {"dim": 0, "size": 2, "step": 3}
+
+
+@op("*s -> *t", formula="windows of {size} every {step} along {dim}", is_view=True, samples=calls(_unfold_calls))
+def unfold(x, *, dim, size, step):
+    """Sliding windows along one axis, their entries in a new last axis (a view)."""
+    n = (x.shape[dim] - size) // step + 1
+    shape = (*x.shape[:dim], n, *x.shape[dim + 1 :], size)
+    strides = (*x.strides[:dim], x.strides[dim] * step, *x.strides[dim + 1 :], x.strides[dim])
+    return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=x.flags.writeable)
+
+
+@unfold.vjp("x", math="x̄ = Σ ȳ over the windows that an entry is in")
+def _(g, x_shape, dim, size, step):
+    return fold(g, shape=x_shape, dim=dim, size=size, step=step)
+
+
+@op("*t -> *s", formula="windows of {x} added up along {dim}",
+    samples=calls(lambda r: [(r.normal(size=(3, 3)), {"shape": (7,), "dim": 0, "size": 3, "step": 2})]))  # fmt: skip
+def fold(x, *, shape, dim, size, step):
+    """Sliding windows (see ``unfold``) added back to where they were taken."""
+    out = np.zeros(shape, x.dtype)
+    n = x.shape[dim]
+    for k in range(size):
+        at = (slice(None),) * dim + (slice(k, k + (n - 1) * step + 1, step),)
+        out[at] += x[..., k]
+    return out
+
+
+@fold.vjp("x", math="x̄ = windows of ȳ")
+def _(g, dim, size, step):
+    return unfold(g, dim=dim, size=size, step=step)

@@ -1,0 +1,517 @@
+"""Indexing and assignment in all of PyTorch's forms, and the functions that pick and put entries.
+
+An index is taken apart in two steps, as PyTorch does: ints, slices, None and Ellipsis give a view; then bool masks
+and integer tensors (or lists) index the axes that are left.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.variable import Variable, wrap
+from ..errors import IndexOutOfRange, ShapeError, message
+from ..ops import index as ops
+from ..ops import gather as along
+from ..ops import layout
+from ._args import axis, cast, need_tensor
+
+__all__ = ["gather", "index_select", "masked_select", "narrow", "nonzero", "select", "take_along_dim", "scatter",
+           "scatter_add", "index_put"]
+METHODS = ("gather", "index_select", "masked_select", "narrow", "nonzero", "select", "take_along_dim", "scatter",
+           "scatter_add", "index_put")
+
+_BASIC = (int, slice, type(None), type(Ellipsis))
+
+
+# --- taking an index apart ---------------------------------------------------------------------------------------------
+
+
+def _simple(key: Any, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
+    """The key as a tuple of ints, slices, None and Ellipsis, if that is all it has."""
+    key = key if type(key) is tuple else (key,)
+    for k in key:
+        kind = type(k)
+        if kind not in _BASIC:
+            return None
+        if kind is slice and (k.step is not None or type(k.start) not in _BOUND or type(k.stop) not in _BOUND):
+            return None
+    return key
+
+
+_BOUND = (int, type(None))
+
+
+def _bound(value: Any) -> Any:
+    return value if value is None else value.__index__()
+
+
+def _plain_slice(k: slice) -> slice:
+    step = _bound(k.step)
+    if step is not None and step <= 0:
+        raise ValueError("step must be greater than zero" if step else "step must be greater than zero")
+    return slice(_bound(k.start), _bound(k.stop), step)
+
+
+def _is_sequence(key: Any) -> bool:
+    return isinstance(key, (list, range))
+
+
+def _array_of(k: Any) -> Any:
+    """An index given as list or NumPy array, as a tensor."""
+    array = np.asarray([x._array if isinstance(x, Variable) else x for x in k] if isinstance(k, (list, range)) else k)
+    if array.size == 0 and isinstance(k, (list, range)):
+        array = array.astype(np.int64)
+    return wrap(array)
+
+
+def parse(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any], bool]:
+    """A key as (basic key, arrays per axis of the view that it gives, whether there are arrays).
+
+    Raises:
+        IndexOutOfRange: too many indices, or an int out of range, with PyTorch's messages.
+    """
+    items = list(key) if type(key) is tuple else [key]
+    flat: list[Any] = []
+    used = 0
+    for k in items:
+        kind = type(k)
+        if kind is bool or isinstance(k, np.bool_):
+            flat.append(wrap(np.asarray(k)))
+        elif kind in _BASIC:
+            if kind is slice:
+                k = _plain_slice(k)
+            flat.append(k)
+            used += kind is int or kind is slice
+        elif isinstance(k, Variable):
+            a = k._array
+            if a.dtype.kind == "b":
+                used += a.ndim
+                flat.append(k)
+            elif a.dtype.kind in "iu":
+                used += 1
+                flat.append(k)
+            else:
+                raise IndexOutOfRange(
+                    message("tensors used as indices must be long, int, byte or bool tensors", f"this one is {a.dtype}")
+                )
+        elif isinstance(k, (list, range, np.ndarray)):
+            t = _array_of(k)
+            if t._array.dtype.kind not in "iub":
+                raise IndexOutOfRange(
+                    message("tensors used as indices must be long, int, byte or bool tensors", f"this one is {t.dtype}")
+                )
+            used += t._array.ndim if t._array.dtype.kind == "b" else 1
+            flat.append(t)
+        elif hasattr(k, "__index__"):
+            flat.append(k.__index__())
+            used += 1
+        else:
+            raise TypeError(
+                "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices "
+                f"(got {type(k).__name__})"
+            )
+    ndim = len(shape)
+    if used > ndim:
+        raise IndexOutOfRange(f"too many indices for tensor of dimension {ndim}")
+    if Ellipsis in [k for k in flat if not isinstance(k, Variable)]:
+        at = next(i for i, k in enumerate(flat) if k is Ellipsis)
+        fill = [slice(None)] * (ndim - used)
+        rest = [k if k is not Ellipsis else slice(None) for k in flat[at + 1 :]]
+        flat = flat[:at] + fill + rest
+    basic: list[Any] = []
+    arrays: list[Any] = []  # per axis of the view: a tensor, or None
+    d = 0  # the axis of the tensor that is next
+    for k in flat:
+        if k is None:
+            basic.append(None)
+            arrays.append(None)
+        elif isinstance(k, Variable):
+            a = k._array
+            if a.dtype.kind == "b":
+                if a.ndim == 0:  # like None, then taken or not
+                    basic.append(None)
+                    arrays.append(wrap(np.zeros(1 if a else 0, np.int64)))
+                    continue
+                for i, n in enumerate(a.shape):
+                    if n != shape[d + i]:
+                        raise IndexOutOfRange(
+                            message(
+                                f"The shape of the mask {list(a.shape)} at index {i} does not match the shape of the "
+                                f"indexed tensor {list(shape)} at index {d + i}"
+                            )
+                        )
+                basic.extend([slice(None)] * a.ndim)
+                arrays.append(k)
+                arrays.extend([()] * (a.ndim - 1))  # axes that the mask before covers
+                d += a.ndim
+            elif a.ndim == 0 and not isinstance(k, _Kept):
+                i = int(a)
+                _check_int(i, shape, d)
+                basic.append(i)
+                d += 1
+            else:
+                basic.append(slice(None))
+                arrays.append(k)
+                d += 1
+        elif type(k) is int:
+            _check_int(k, shape, d)
+            basic.append(k)
+            d += 1
+        else:
+            basic.append(k)
+            arrays.append(None)
+            d += 1
+    return tuple(basic), arrays, any(isinstance(a, Variable) for a in arrays)
+
+
+class _Kept:
+    """No 0-d index is kept as an array (a marker for isinstance)."""
+
+
+def _check_int(i: int, shape: tuple[int, ...], d: int) -> None:
+    n = shape[d]
+    if not -n <= i < n:
+        raise IndexOutOfRange(f"index {i} is out of bounds for dimension {d} with size {n}")
+
+
+def _trivial(basic: tuple[Any, ...]) -> bool:
+    return all(type(k) is slice and k == slice(None) for k in basic)
+
+
+def _arrays(x: Any, arrays: list[Any]) -> tuple[tuple[int, ...], list[Any]]:
+    """Masks as index arrays: the axes that are indexed, and the int64 tensors that do it, checked."""
+    axes: list[int] = []
+    found: list[Any] = []
+    shape = x._array.shape
+    for d, a in enumerate(arrays):
+        if a is None or type(a) is tuple:
+            continue
+        if a._array.dtype.kind == "b":
+            for i, part in enumerate(ops.nonzero(a)):
+                axes.append(d + i)
+                found.append(part)
+            continue
+        if a._array.dtype.kind == "u":  # PyTorch reads byte tensors as masks
+            a = wrap(a._array.astype(np.int64))
+        _check_range(a._array, shape[d], d)
+        axes.append(d)
+        found.append(a)
+    try:
+        np.broadcast_shapes(*(a._array.shape for a in found))
+    except ValueError:
+        shapes = ", ".join(str(list(a._array.shape)) for a in found)
+        raise IndexOutOfRange(
+            message(f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}")
+        ) from None
+    if len(found) > 6:
+        raise IndexOutOfRange(message("more than 6 index tensors at once are not supported"))
+    return tuple(axes), found
+
+
+def _check_range(a: np.ndarray[Any, Any], n: int, d: int) -> None:
+    if a.size:
+        low, high = a.min(), a.max()
+        if low < -n or high >= n:
+            bad = int(low if low < -n else high)
+            raise IndexOutOfRange(f"index {bad} is out of bounds for dimension {d} with size {n}")
+
+
+def _padded(found: list[Any]) -> list[Any]:
+    return [*found, *[None] * (6 - len(found))]
+
+
+# --- x[key] --------------------------------------------------------------------------------------------------------------
+
+
+def getitem(x: Any, key: Any) -> Any:
+    """x[key] in all forms."""
+    if type(key) is int:  # the commonest: one number
+        shape = x._array.shape
+        if not shape:
+            raise IndexOutOfRange(
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert "
+                "a 0-dim tensor to a number"
+            )
+        _check_int(key, shape, 0)
+        return ops.getitem(x, key=(key,))
+    if isinstance(key, Variable) and key._array.dtype.kind == "b" and key._array.ndim:
+        parse(key, x._array.shape)
+        return ops.take_mask(x, key)
+    basic, arrays, advanced = parse(key, x._array.shape)
+    if not x._array.ndim and any(type(k) is int for k in basic):
+        raise IndexOutOfRange("invalid index of a 0-dim tensor.")
+    if not advanced:
+        return ops.getitem(x, key=basic)
+    view = x if _trivial(basic) else ops.getitem(x, key=basic)
+    axes, found = _arrays(view, arrays)
+    return ops.index(view, *_padded(found), axes=axes)
+
+
+def setitem(x: Any, key: Any, value: Any) -> None:
+    """x[key] = value in all forms."""
+    from ..core import inplace
+
+    inplace.check_writable(x)
+    v = value if isinstance(value, Variable) else wrap(np.asarray(value))
+    dtype = x._array.dtype
+    if v._array.dtype is not dtype:
+        v = cast(v, dtype)
+    basic, arrays, advanced = parse(key, x._array.shape)
+    if not advanced:
+        part = ops.getitem(x, key=basic)
+        inplace.write(part, _fit(v, part._array.shape))
+        return
+    view = x if _trivial(basic) else ops.getitem(x, key=basic)
+    axes, found = _arrays(view, arrays)
+    key_arrays = [a._array for a in found]
+    target = view._array[ops._full_key(axes, key_arrays, view._array.ndim)].shape
+    v = _fit(v, target, indexed=True)
+    inplace.write(view, ops.index_put(view, v, *_padded(found), axes=axes, accumulate=False))
+
+
+def _fit(v: Any, shape: tuple[int, ...], indexed: bool = False) -> Any:
+    """A value in the shape of the part it is written to (leading axes of size 1 are dropped, as in PyTorch)."""
+    have = v._array.shape
+    if have == shape:
+        return v
+    while len(have) > len(shape) and have[0] == 1:
+        have = have[1:]
+    if have != v._array.shape:
+        v = layout.reshape(v, shape=have)
+    try:
+        fits = np.broadcast_shapes(have, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        if indexed:
+            raise ShapeError(
+                message(
+                    f"shape mismatch: value tensor of shape {list(have)} cannot be broadcast to indexing result of "
+                    f"shape {list(shape)}"
+                )
+            )
+        d = next((i for i in range(1, min(len(have), len(shape)) + 1) if have[-i] not in (1, shape[-i])), None)
+        if d is None:
+            raise ShapeError(message(f"expand: the value has more axes, {list(have)}, than what is written to, {list(shape)}"))
+        raise ShapeError(
+            message(
+                f"The expanded size of the tensor ({shape[-d]}) must match the existing size ({have[-d]}) at "
+                f"non-singleton dimension {len(shape) - d}.  Target sizes: {list(shape)}.  Tensor sizes: {list(have)}"
+            )
+        )
+    return layout.expand(v, shape=shape)
+
+
+OPERATORS = {"__getitem__": getitem, "__setitem__": setitem}
+
+
+# --- along one axis ------------------------------------------------------------------------------------------------------
+
+
+def select(input: Any, dim: int, index: int) -> Any:
+    """The slice at one index of one axis, without that axis (a view)."""
+    x = need_tensor(input, "select")
+    shape = x._array.shape
+    if not shape:
+        raise IndexOutOfRange("select() cannot be applied to a 0-dim tensor.")
+    d, i = axis(dim, len(shape)), int(index)
+    if not -shape[d] <= i < shape[d]:
+        raise IndexOutOfRange(
+            f"select(): index {i} out of range for tensor of size {list(shape)} at dimension {d}"
+        )
+    return ops.getitem(x, key=(*(slice(None),) * d, i))
+
+
+def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
+    """``length`` entries from ``start`` on along one axis (a view)."""
+    x = need_tensor(input, "narrow")
+    shape = x._array.shape
+    if not shape:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    d, first = axis(dim, len(shape)), int(start)
+    n = shape[d]
+    if not -n <= first <= n:
+        raise IndexOutOfRange(f"start out of range (expected to be in range of [{-n}, {n}], but got {first})")
+    first += n if first < 0 else 0
+    if first + length > n:
+        raise RuntimeError(f"start ({first}) + length ({length}) exceeds dimension size ({n}).")
+    return ops.getitem(x, key=(*(slice(None),) * d, slice(first, first + length)))
+
+
+def _index_tensor(index: Any, function: str) -> Any:
+    if not isinstance(index, Variable):
+        raise TypeError(f"{function}(): argument 'index' (position 3) must be Tensor, not {type(index).__name__}")
+    return index
+
+
+def index_select(input: Any, dim: int, index: Any) -> Any:
+    """The slices along ``dim`` that ``index`` (1-d) lists."""
+    x, i = need_tensor(input, "index_select"), _index_tensor(index, "index_select")
+    if i._array.dtype.kind != "i" or i._array.itemsize < 4:
+        raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
+    if i._array.ndim > 1:
+        raise IndexOutOfRange("index_select(): Index is supposed to be a vector")
+    d = axis(dim, x._array.ndim)
+    if i._array.ndim == 0:
+        i = layout.reshape(i, shape=(1,))
+    if not x._array.ndim:
+        _index_bounds(i._array, 1)
+        return layout.reshape(ops.index(layout.reshape(x, shape=(1,)), *_padded([i]), axes=(0,)), shape=())
+    _index_bounds(i._array, x._array.shape[d])
+    return ops.index(x, *_padded([i]), axes=(d,))
+
+
+def _index_bounds(a: np.ndarray[Any, Any], n: int, low: int = 0) -> None:
+    if a.size and (a.min() < low or a.max() >= n):
+        raise IndexOutOfRange("index out of range in self")
+
+
+def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
+    """The entries where the mask, broadcast against the tensor, is true, as a vector."""
+    x, m = need_tensor(input, "masked_select"), need_tensor(mask, "masked_select", 2, "mask")
+    if m._array.dtype.kind != "b":
+        raise RuntimeError("masked_select: expected BoolTensor for mask")
+    if x._array.shape != m._array.shape:
+        from .layout import broadcast_tensors
+
+        x, m = broadcast_tensors(x, m)
+    return ops.take_mask(x, m)
+
+
+def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
+    """The indices of the entries that are not zero: an (n, ndim) matrix, or with ``as_tuple`` one vector per axis."""
+    x = need_tensor(input, "nonzero")
+    found = ops.nonzero(x)
+    if as_tuple:
+        return tuple(found)
+    if not x._array.ndim:
+        return wrap(np.zeros((found[0]._array.size, 0), np.int64))
+    from ..ops.join import stack
+
+    return stack(*found, dim=1)
+
+
+def _check_gather(name: str, x: Any, index: Any, d: int) -> None:
+    a, i = x._array, index._array
+    if i.dtype.kind != "i" or i.itemsize < 4:
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
+    if max(a.ndim, 1) != max(i.ndim, 1) and i.size:
+        raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
+    shape = a.shape or (1,)
+    for k, (n, m) in enumerate(zip(i.shape or (1,), shape)):
+        if k != d and n > m:
+            raise RuntimeError(
+                f"Size does not match at dimension {k} expected index {list(i.shape)} to be no larger than self "
+                f"{list(a.shape)} apart from dimension {d}"
+            )
+    n = shape[d]
+    if i.size and (i.min() < 0 or i.max() >= n):
+        bad = int(i.min() if i.min() < 0 else i.max())
+        raise RuntimeError(f"index {bad} is out of bounds for dimension {d} with size {n}")
+
+
+def _same_rank(x: Any, index: Any) -> tuple[Any, Any]:
+    """0-d tensors as vectors where the other is one."""
+    if x._array.ndim != index._array.ndim:
+        if not x._array.ndim:
+            x = layout.reshape(x, shape=(1,))
+        elif not index._array.ndim:
+            index = layout.reshape(index, shape=(1,))
+    return x, index
+
+
+def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False, out: Any = None) -> Any:
+    """y[i][j] = x[i][index[i][j]] for ``dim=1``, and likewise for other axes."""
+    x, i = need_tensor(input, "gather"), _index_tensor(index, "gather")
+    d = axis(dim, x._array.ndim)
+    _check_gather("gather", x, i, d)
+    if not i._array.size:
+        return layout.reshape(ops.index(layout.reshape(x, shape=(-1,)) if x._array.size else layout.reshape(x, shape=(0,)),
+                              *_padded([layout.reshape(i, shape=(0,))]), axes=(0,)), shape=i._array.shape)  # fmt: skip
+    flat, i2 = _same_rank(x, i)
+    result = along.gather(flat, i2, dim=d)
+    return result if result._array.shape == i._array.shape else layout.reshape(result, shape=i._array.shape)
+
+
+def _source(x: Any, index: Any, src: Any, name: str) -> Any:
+    """The part of ``src`` that the index reads, or a number as such a part."""
+    if not isinstance(src, Variable):
+        return wrap(np.full(index._array.shape, src, x._array.dtype))
+    if src._array.dtype is not x._array.dtype:
+        raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
+    if src._array.shape == index._array.shape:
+        return src
+    if src._array.ndim != index._array.ndim:
+        if max(src._array.ndim, 1) == max(index._array.ndim, 1):
+            return layout.reshape(src, shape=index._array.shape)
+        raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
+    for k, (n, m) in enumerate(zip(index._array.shape, src._array.shape)):
+        if n > m:
+            raise RuntimeError(
+                f"Expected index {list(index._array.shape)} to be no larger than self {list(x._array.shape)} apart from "
+                f"dimension {k} and to be no larger size than src {list(src._array.shape)}"
+            )
+    return ops.getitem(src, key=tuple(slice(0, n) for n in index._array.shape))
+
+
+def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Any:
+    """A copy with ``src`` (a tensor, or one value) stored at the indices along ``dim``: x[i][index[i][j]] = src[i][j]."""
+    x, i = need_tensor(input, "scatter"), _index_tensor(index, "scatter")
+    d = axis(dim, x._array.ndim)
+    if not i._array.size:
+        return layout.clone(x)
+    _check_gather("scatter", x, i, d)
+    source = _source(x, i, value if src is None else src, "scatter")
+    if reduce is not None:
+        if reduce == "add":
+            return scatter_add(x, dim, i, source)
+        raise NotImplementedError(f"scatter with reduce={reduce!r}")
+    x2, i2 = _same_rank(x, i)
+    result = along.scatter(x2, i2, layout.reshape(source, shape=i2._array.shape), dim=d)
+    return result if x2 is x else layout.reshape(result, shape=x._array.shape)
+
+
+def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
+    """A copy with ``src`` added at the indices along ``dim``; equal indices add up."""
+    x, i = need_tensor(input, "scatter_add"), _index_tensor(index, "scatter_add")
+    d = axis(dim, x._array.ndim)
+    if not i._array.size:
+        return layout.clone(x)
+    _check_gather("scatter_add", x, i, d)
+    source = _source(x, i, src, "scatter_add")
+    x2, i2 = _same_rank(x, i)
+    total = along.scatter_sum(layout.reshape(source, shape=i2._array.shape), i2, dim=d, shape=x2._array.shape)
+    return x + (total if x2 is x else layout.reshape(total, shape=x._array.shape))
+
+
+def take_along_dim(input: Any, indices: Any, dim: int | None = None, *, out: Any = None) -> Any:
+    """Entries at ``indices`` along ``dim`` (the other axes broadcast), or of the flattened tensor."""
+    x, i = need_tensor(input, "take_along_dim"), need_tensor(indices, "take_along_dim", 2, "indices")
+    if dim is None:
+        return gather(layout.reshape(x, shape=(x._array.size,)), 0, layout.reshape(i, shape=(i._array.size,)))
+    if x._array.ndim != i._array.ndim:
+        raise RuntimeError(
+            "torch.take_along_dim(): input and indices should have the same number of dimensions, but got "
+            f"{x._array.ndim} dimensions for input, and {i._array.ndim} dimensions for indices"
+        )
+    d = axis(dim, x._array.ndim)
+    rest = np.broadcast_shapes(*(a.shape[:d] + (1,) + a.shape[d + 1 :] for a in (x._array, i._array)))
+    x = layout.expand(x, shape=(*rest[:d], x._array.shape[d], *rest[d + 1 :]))
+    i = layout.expand(i, shape=(*rest[:d], i._array.shape[d], *rest[d + 1 :]))
+    return gather(x, d, i)
+
+
+def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
+    """A copy with ``values`` stored (or added) at index tensors."""
+    x = need_tensor(input, "index_put")
+    basic, arrays, _ = parse(tuple(slice(None) if i is None else i for i in indices), x._array.shape)
+    axes, found = _arrays(x, arrays)
+    target = x._array[ops._full_key(axes, [a._array for a in found], x._array.ndim)].shape
+    return ops.index_put(x, _fit(values, target, indexed=True), *_padded(found), axes=axes, accumulate=accumulate)
+
+
+INPLACE = ("scatter", "scatter_add", "index_put")

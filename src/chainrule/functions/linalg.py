@@ -1,0 +1,164 @@
+"""Matrix products in all of PyTorch's forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.variable import Variable
+from ..errors import ShapeError, message
+from ..ops import layout
+from ..ops import linalg as ops
+from ._args import need_tensor
+
+__all__ = ["bmm", "dot", "inner", "matmul", "mm", "mv", "outer", "vdot"]
+METHODS = ("bmm", "dot", "inner", "matmul", "mm", "mv", "outer", "vdot")
+
+
+def _same_dtype(function: str, x: Any, y: Any) -> None:
+    if x._array.dtype is not y._array.dtype:
+        raise RuntimeError(
+            message(
+                f"expected m1 and m2 to have the same dtype, but got: {_C[x._array.dtype.name]} != {_C[y._array.dtype.name]}",
+                f"{function}: {x._array.dtype.name} and {y._array.dtype.name}",
+                fix="Convert one of them: y.to(x.dtype).",
+            )
+        )
+
+
+_C = {"float16": "c10::Half", "float32": "float", "float64": "double", "int64": "long", "int32": "int",
+      "int16": "short", "int8": "signed char", "uint8": "unsigned char", "bool": "bool"}  # fmt: skip
+
+
+def _mismatch(x: Any, y: Any) -> ShapeError:
+    a, b = x._array.shape, y._array.shape
+    fix = ""
+    if len(a) >= 1 and len(b) >= 2 and a[-1] == b[-1]:
+        fix = "Did you mean x @ w.T?"
+    if len(a) == 2 and len(b) == 1:
+        what = f"size mismatch, got input ({a[0]}), mat ({a[0]}x{a[1]}), vec ({b[0]})"
+    elif len(a) <= 2 and len(b) == 2:
+        rows = a[0] if len(a) == 2 else 1
+        what = f"mat1 and mat2 shapes cannot be multiplied ({rows}x{a[-1]} and {b[0]}x{b[1]})"
+    elif len(a) == 1 and len(b) == 1:
+        what = (
+            f"inconsistent tensor size, expected tensor [{a[0]}] and src [{b[0]}] to have the same number of elements, "
+            f"but got {a[0]} and {b[0]} elements respectively"
+        )
+    else:
+        what = f"mat1 and mat2 shapes cannot be multiplied ({'x'.join(map(str, a))} and {'x'.join(map(str, b))})"
+    return ShapeError(message(what, f"matmul: inner axes differ: x is {tuple(a)}, y is {tuple(b)}", fix=fix))
+
+
+def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
+    """Matrix product: vectors are rows on the left and columns on the right, leading axes broadcast.
+
+    (n) @ (n) → (), (n, k) @ (k, m) → (n, m), (*b, n, k) @ (k) → (*b, n), (*b, n, k) @ (*c, k, m) → (*broadcast, n, m)
+    """
+    if not isinstance(other, Variable):
+        raise TypeError(f"matmul(): argument 'other' (position 1) must be Tensor, not {type(other).__name__}")
+    x, y = need_tensor(input, "matmul"), other
+    a, b = x._array, y._array
+    if a.ndim == 0 or b.ndim == 0:
+        raise ShapeError(
+            message(f"both arguments to matmul need to be at least 1D, but they are {a.ndim}D and {b.ndim}D")
+        )
+    if a.dtype is not b.dtype:
+        _same_dtype("matmul", x, y)
+    if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise _mismatch(x, y)
+    if a.ndim > 1 and b.ndim > 1:
+        return ops.matmul(x, y)
+    if a.ndim == 1:
+        x = layout.reshape(x, shape=(1, a.size))
+    if b.ndim == 1:
+        y = layout.reshape(y, shape=(b.size, 1))
+    z = ops.matmul(x, y)
+    shape = z._array.shape
+    if a.ndim == 1:
+        shape = (*shape[:-2], *shape[-1:])
+    if b.ndim == 1:
+        shape = shape[:-1]
+    return layout.reshape(z, shape=shape)
+
+
+def mm(input: Any, mat2: Any, *, out: Any = None) -> Any:
+    """Product of two matrices."""
+    if need_tensor(input, "mm")._array.ndim != 2:
+        raise RuntimeError("self must be a matrix")
+    if need_tensor(mat2, "mm", 2, "mat2")._array.ndim != 2:
+        raise RuntimeError("mat2 must be a matrix")
+    return matmul(input, mat2)
+
+
+def bmm(input: Any, mat2: Any, *, out: Any = None) -> Any:
+    """Products of two batches of matrices, (b, n, k) and (b, k, m), one by one."""
+    a, b = need_tensor(input, "bmm")._array, need_tensor(mat2, "bmm", 2, "mat2")._array
+    if a.ndim != 3:
+        raise RuntimeError("batch1 must be a 3D tensor")
+    if b.ndim != 3:
+        raise RuntimeError("batch2 must be a 3D tensor")
+    if a.shape[0] != b.shape[0] or a.shape[2] != b.shape[1]:
+        raise ShapeError(
+            message(
+                f"Expected size for first two dimensions of batch2 tensor to be: [{a.shape[0]}, {a.shape[2]}] but got: "
+                f"[{b.shape[0]}, {b.shape[1]}]."
+            )
+        )
+    return matmul(input, mat2)
+
+
+def mv(input: Any, vec: Any, *, out: Any = None) -> Any:
+    """Product of a matrix and a vector."""
+    if need_tensor(input, "mv")._array.ndim != 2 or need_tensor(vec, "mv", 2, "vec")._array.ndim != 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got 1, {input._array.ndim}, {vec._array.ndim}")
+    return matmul(input, vec)
+
+
+def dot(input: Any, tensor: Any, *, out: Any = None) -> Any:
+    """Inner product of two vectors, Σ xᵢ yᵢ."""
+    a, b = need_tensor(input, "dot")._array, need_tensor(tensor, "dot", 2, "tensor")._array
+    if a.ndim != 1 or b.ndim != 1:
+        raise RuntimeError(f"1D tensors expected, but got {a.ndim}D and {b.ndim}D tensors")
+    return matmul(input, tensor)
+
+
+def vdot(input: Any, other: Any, *, out: Any = None) -> Any:
+    """Inner product of two vectors (tensors are real, so that nothing is conjugated)."""
+    return dot(input, other)
+
+
+def inner(input: Any, other: Any, *, out: Any = None) -> Any:
+    """Sums of products over the last axes of both; a plain product if one is a number."""
+    a, b = need_tensor(input, "inner")._array, need_tensor(other, "inner", 2, "other")._array
+    if a.ndim == 0 or b.ndim == 0:
+        return input * other
+    if a.shape[-1] != b.shape[-1]:
+        raise RuntimeError(
+            f"inner() the last dimension must match on both input tensors but got shapes {list(a.shape)} and "
+            f"{list(b.shape)}"
+        )
+    x = layout.reshape(input, shape=(-1, a.shape[-1])) if a.size else layout.reshape(input, shape=(_rows(a), a.shape[-1]))
+    y = layout.reshape(other, shape=(_rows(b), b.shape[-1]))
+    return layout.reshape(ops.matmul(x, layout.swap(y)), shape=(*a.shape[:-1], *b.shape[:-1]))
+
+
+def _rows(a: Any) -> int:
+    n = 1
+    for k in a.shape[:-1]:
+        n *= k
+    return n
+
+
+def outer(input: Any, vec2: Any, *, out: Any = None) -> Any:
+    """All products of two vectors' entries, zᵢⱼ = xᵢ yⱼ."""
+    a, b = need_tensor(input, "outer")._array, need_tensor(vec2, "outer", 2, "vec2")._array
+    if a.ndim != 1 or b.ndim != 1:
+        raise RuntimeError(f"outer: Expected 1-D argument self, but got {a.ndim if a.ndim != 1 else b.ndim}-D")
+    return layout.reshape(input, shape=(a.size, 1)) * vec2
+
+
+def _rmatmul(self: Any, other: Any) -> Any:
+    return matmul(other, self)
+
+
+OPERATORS = {"__matmul__": matmul, "__rmatmul__": _rmatmul}

@@ -1,0 +1,90 @@
+"""Entries picked and put along one axis by an index of the same number of axes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core.op import op
+from ..core.samples import calls
+
+# ruff: noqa: ANN001, ANN202
+
+
+def along(index, dim, shape):
+    """The NumPy key that ``index`` means along ``dim``: the other axes count up."""
+    key = []
+    for axis, n in enumerate(index.shape):
+        if axis == dim:
+            key.append(np.where(index < 0, index + shape[dim], index) if shape[dim] else index)
+        else:
+            key.append(np.arange(n).reshape((1,) * axis + (-1,) + (1,) * (index.ndim - axis - 1)))
+    return tuple(key)
+
+
+def _gather_calls(r):
+    yield r.normal(size=(3, 4)), np.array([[0, 3, 3], [1, 0, 2]]), {"dim": 1}
+    yield r.normal(size=(3, 2)), np.array([[0, 2], [1, 1], [2, 0], [0, 0]]), {"dim": 0}
+    yield r.normal(size=()), np.array(0), {"dim": 0}
+    yield r.normal(size=(2, 3)), np.zeros((2, 0), int), {"dim": 1}
+
+
+@op("*s, *i -> *i", formula="{x} at {index} along {dim}", samples=calls(_gather_calls))
+def gather(x, index, *, dim):
+    """y[i][j] = x[i][index[i][j]] along ``dim`` = 1, and likewise for other axes."""
+    if index.ndim == 0:
+        return x.reshape(-1)[index]
+    return x[along(index, dim, x.shape)]
+
+
+@gather.vjp("x", math="x̄ = ȳ added up at the indices")
+def _(g, index, x_shape, dim):
+    return scatter_sum(g, index, dim=dim, shape=x_shape)
+
+
+@op("*i, *i -> *s", formula="Σ {x} at {index} along {dim}",
+    samples=calls(lambda r: [(r.normal(size=(2, 3)), np.array([[0, 3, 3], [1, 0, 2]]), {"dim": 1, "shape": (3, 4)}),
+                             (r.normal(size=()), np.array(0), {"dim": 0, "shape": ()})]))  # fmt: skip
+def scatter_sum(x, index, *, dim, shape):
+    """Zeros of a shape with x added at the indices along ``dim`` (see ``gather``): equal indices add up."""
+    if index.ndim == 0:
+        return x.reshape(shape)
+    key = along(index, dim, shape)
+    size = 1
+    for n in shape:
+        size *= n
+    if index.size == 0:
+        return np.zeros(shape, x.dtype)
+    flat = np.ravel_multi_index(np.broadcast_arrays(*key), shape).ravel()
+    if x.dtype.kind == "f":  # bincount adds in float64, which rounds no worse than adding in x's dtype
+        return np.bincount(flat, x.ravel(), size).astype(x.dtype, copy=False).reshape(shape)
+    out = np.zeros(size, x.dtype)
+    np.add.at(out, flat, x.ravel())
+    return out.reshape(shape)
+
+
+@scatter_sum.vjp("x", math="x̄ = ȳ at the indices")
+def _(g, index, dim):
+    return gather(g, index, dim=dim)
+
+
+@op("*s, *i, *i -> *s", formula="{x} with {src} at {index} along {dim}",
+    samples=calls(lambda r: [(r.normal(size=(3, 4)), np.array([[0, 3], [1, 2]]), r.normal(size=(2, 2)), {"dim": 1}),
+                             (r.normal(size=()), np.array(0), r.normal(size=()), {"dim": 0})]))  # fmt: skip
+def scatter(x, index, src, *, dim):
+    """x with src (of the index's shape) stored at the indices along ``dim``; of equal indices the last wins."""
+    out = x.copy()
+    if index.ndim == 0:
+        out.reshape(-1)[index] = src
+    else:
+        out[along(index, dim, x.shape)] = src
+    return out
+
+
+@scatter.vjp("x", math="x̄ = ȳ, 0 at the indices")
+def _(g, index, src_shape, dim):
+    return scatter(g, index, np.zeros(src_shape, g.dtype), dim=dim)
+
+
+@scatter.vjp("src", math="x̄ = ȳ at the indices")
+def _(g, index, dim):
+    return gather(g, index, dim=dim)
