@@ -12,6 +12,7 @@ from ..core.dtypes import FLOATS, from_numpy
 from ..core.variable import Variable
 from ..errors import DtypeError, ShapeError, UsageError, message
 from ..ops import layout, loss
+from ..ops.compare import where
 from ..ops.loss import reduce_loss
 from ..ops.reduce import sum as sum_op
 from ..ops.softmax import log_softmax
@@ -365,7 +366,7 @@ def _smoothed_cross_entropy(
     # 1 per sample, 0 if ignored; over Σ of the targets' weights for a mean, as for the likelihood
     counts = loss.class_coefficients(target, None, classes=classes, dtype=input._array.dtype,
                                      ignore_index=ignore_index, reduction="none")  # fmt: skip
-    everywhere = everywhere * counts
+    everywhere = where(counts != 0, everywhere, 0.0)  # not a product: 0 · ∞ when all are ignored
     if reduction != "none":
         everywhere = sum_op(everywhere, dim=None, keepdim=False)
     if reduction == "mean":

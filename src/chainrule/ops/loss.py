@@ -238,7 +238,11 @@ def _coefficients(target, weight, classes, dtype, ignore_index, reduction):
         c = weight[target if valid is None else np.where(valid, target, 0)]
         if valid is not None:
             c = c * valid
-    return c / c.sum(dtype=dtype) if reduction == "mean" else c
+    if reduction == "mean":
+        total = c.sum(dtype=dtype)
+        if total != 0:  # all ignored: the loss is 0/0, the gradient 0, as in PyTorch
+            c = c / total
+    return c
 
 
 def _pick(x, target, axis):
@@ -255,7 +259,9 @@ def _nll_value(picked, c, reduction):
     loss = np.where(c == 0, 0, -c * picked) if not np.isfinite(picked).all() else -c * picked
     if reduction == "none":
         return loss
-    return np.add.reduce(loss, axis=None) if loss.size or reduction == "sum" else np.asarray(np.nan, loss.dtype)
+    if reduction == "mean" and not c.any():  # a mean over nothing
+        return np.asarray(np.nan, loss.dtype)
+    return np.add.reduce(loss, axis=None)
 
 
 def _class_calls(r):
