@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core import inplace
-from ..core.stream import stream
+from ..core.rng import numpy_generator
 
 __all__ = [
     "calculate_gain", "uniform_", "normal_", "trunc_normal_", "constant_", "ones_", "zeros_", "eye_", "dirac_",
@@ -55,14 +55,14 @@ def calculate_gain(nonlinearity: str, param: Any = None) -> float:
 
 def uniform_(tensor: Any, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Any:
     """Fill with draws from U(a, b)."""
-    return _fill(tensor, stream(generator).uniform(a, b, tensor._array.shape))
+    return _fill(tensor, numpy_generator(generator).uniform(a, b, tensor._array.shape))
 
 
 def normal_(tensor: Any, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Any:
     """Fill with draws from N(mean, std²)."""
     if std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
-    return _fill(tensor, stream(generator).normal(mean, std, tensor._array.shape))
+    return _fill(tensor, numpy_generator(generator).normal(mean, std, tensor._array.shape))
 
 
 def trunc_normal_(
@@ -78,7 +78,7 @@ def trunc_normal_(
             stacklevel=2,
         )
     low, high = ndtr((a - mean) / std), ndtr((b - mean) / std)
-    draws = ndtri(stream(generator).uniform(low, high, tensor._array.shape)) * std + mean
+    draws = ndtri(numpy_generator(generator).uniform(low, high, tensor._array.shape)) * std + mean
     return _fill(tensor, np.clip(draws, a, b))
 
 
@@ -179,7 +179,7 @@ def orthogonal_(tensor: Any, gain: float = 1, generator: Any = None) -> Any:
     if tensor._array.size == 0:
         return tensor
     rows, columns = shape[0], tensor._array.size // shape[0]
-    draws = stream(generator).standard_normal((rows, columns))
+    draws = numpy_generator(generator).standard_normal((rows, columns))
     q, r = np.linalg.qr(draws.T if rows < columns else draws)
     q = q * np.sign(np.diag(r))  # else the distribution would depend on the QR algorithm (Mezzadri 2007)
     return _fill(tensor, gain * (q.T if rows < columns else q).reshape(shape))
@@ -190,7 +190,7 @@ def sparse_(tensor: Any, sparsity: float, std: float = 0.01, generator: Any = No
     if tensor._array.ndim != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
     rows, columns = tensor._array.shape
-    rng = stream(generator)
+    rng = numpy_generator(generator)
     values = rng.normal(0.0, std, (rows, columns))
     zeros = math.ceil(sparsity * rows)
     for j in range(columns):
