@@ -54,7 +54,7 @@ class Node:
 
     def name(self) -> str:
         """PyTorch's way of naming it: ``MulBackward0``."""
-        return "".join(part.capitalize() for part in self.op.name.split("_")) + "Backward0"
+        return self.op.node_name
 
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:

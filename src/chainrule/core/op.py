@@ -130,6 +130,16 @@ class Op:
         return f"<op {self.name}: {self.signature}>"
 
     @property
+    def node_name(self) -> str:
+        """PyTorch's way of naming a node of this op: ``MulBackward0``."""
+        return "".join(part.capitalize() for part in self.name.split("_")) + "Backward0"
+
+    @property
+    def fills_zeros(self) -> bool:
+        """Whether the rules want zeros (instead of None) as the gradient of an output that nothing used."""
+        return True
+
+    @property
     def differentiable(self) -> bool:
         """Whether any input has a rule."""
         return any(rule is not None for rule in self.rules)
