@@ -1,0 +1,308 @@
+"""The recorded graph, computed once more: every intermediate value, every gradient, and what each edge carried.
+
+The tape keeps only what backward needs. Ops are deterministic (random masks are constants), so a reader that wants the
+rest gets it by running the ops again from the leaves and constants, on tensors of its own: the user's tensors, hooks
+and ``.grad`` stay untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..autograd.engine import apply_rules
+from ..core import inplace
+from ..core.locate import place_of
+from ..core.node import Node
+from ..core.op import Op
+from ..core.state import state
+from ..core.variable import Variable, wrap
+from ..errors import GradientError, ModifiedError, message
+from .trace import Recorder, module_name
+
+__all__ = ["Edge", "Replay", "Step", "reachable"]
+
+
+def reachable(root: Any) -> list[Node]:
+    """All nodes behind a tensor, oldest first (inputs before what is made of them)."""
+    start = root._node
+    seen: set[Node] = set()
+    stack = [] if start is None else [start[0] if type(start) is tuple else start]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        for edge in node.edges:
+            source = edge[0] if type(edge) is tuple else edge
+            if type(source) is Node and source not in seen:
+                stack.append(source)
+    return sorted(seen, key=lambda n: n.seq)
+
+
+class Edge(NamedTuple):
+    """Input ``i`` of the step ``step`` reads a quantity; ``array`` is the gradient that it sends back there."""
+
+    step: Step
+    i: int
+
+
+class Step:
+    """One op application of the graph, with its values.
+
+    * ``node``: the recorded node; ``args``: its inputs (keys of quantities, or constants).
+    * ``outs``: the keys of its outputs; ``sent[i]``: the gradient it sends to input i, None where none flows.
+    """
+
+    __slots__ = ("args", "fresh", "index", "module", "node", "outs", "sent")
+
+    def __init__(self, node: Node, index: int) -> None:
+        self.node = node
+        self.index = index
+        self.fresh: Any = None
+        self.args: list[Any] = []
+        self.outs: list[Quantity] = []
+        self.sent: list[Any] = []
+        self.module = ""
+
+    @property
+    def op(self) -> Op:
+        return self.node.op
+
+    @property
+    def out(self) -> Quantity:
+        return self.outs[0]
+
+    def __repr__(self) -> str:
+        return f"<step {self.index}: {self.op.name}>"
+
+
+class Quantity:
+    """A tensor of the graph: a leaf, a constant, or an output of a step.
+
+    ``array`` is its value, ``grad`` the derivative of the root with respect to it (None where none flows),
+    ``readers`` the edges that read it, oldest first.
+    """
+
+    __slots__ = ("array", "const", "grad", "leaf", "maker", "name", "output", "readers", "tensor")
+
+    def __init__(self, array: Any, maker: Step | None = None, output: int = 0, leaf: Any = None) -> None:
+        self.array = array
+        self.maker = maker
+        self.output = output
+        self.leaf = leaf
+        self.const = maker is None and leaf is None
+        self.name: str | None = None
+        self.grad: Any = None
+        self.readers: list[Edge] = []
+        self.tensor: Any = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    def __repr__(self) -> str:
+        return f"<{self.name or '?'} {self.array.shape}>"
+
+
+class Replay:
+    """The graph behind ``root``, replayed: ``steps`` oldest first, ``leaves``, ``consts``, and the ``root`` quantity.
+
+    With ``backward`` the gradients too, by the engine's own rules in the engine's own order, so that they are the
+    same bits. With ``recorder`` all of it is recorded as a program; ``boundary`` is then the number of its
+    instructions that belong to the forward part, and gradients are tensors.
+
+    Raises:
+        GradientError: when the graph was freed, or there is none.
+        ModifiedError: when a leaf or constant was changed since it was used.
+    """
+
+    def __init__(self, root: Any, *, seed: Any = None, backward: bool = True, recorder: Recorder | None = None) -> None:
+        if not isinstance(root, Variable):
+            raise TypeError(f"a tensor is needed whose gradient can be explained, not {type(root).__name__}")
+        if root._base is not None:
+            inplace.refresh(root)
+        if not root._requires:
+            raise GradientError(
+                message(
+                    "this tensor has no graph: nothing it was computed from requires grad",
+                    f"it has shape {tuple(root.shape)}",
+                    fix="Set requires_grad=True on the tensors to differentiate by, before computing with them; "
+                    "why_no_grad(loss, x) names the place where the graph was cut.",
+                )
+            )
+        if seed is None and root._array.size != 1:
+            raise GradientError(
+                message(
+                    "grad can be implicitly created only for scalar outputs",
+                    f"the tensor has shape {tuple(root.shape)}",
+                    fix="Choose an entry or reduce it: loss.sum(), or y[0].",
+                )
+            )
+        self.tensor = root
+        self.steps: list[Step] = []
+        self.leaves: list[Quantity] = []
+        self.consts: list[Quantity] = []
+        self.of_leaf: dict[int, Quantity] = {}
+        self.of_const: dict[int, Quantity] = {}
+        self.of_node: dict[tuple[int, int], Quantity] = {}
+        self.recorder = recorder
+        self.boundary = 0
+        previous = state.grad, state.recorder, state.saved_hooks, state.module, state.anomaly, state.inference
+        state.grad, state.recorder, state.saved_hooks, state.module = True, recorder, None, None
+        state.anomaly = state.inference = False
+        try:
+            for index, node in enumerate(reachable(root)):
+                self._run(node, index)
+            if root._node is None:
+                self.root = self._leaf(root)
+            else:
+                node, i = root._node if type(root._node) is tuple else (root._node, 0)
+                self.root = self.of_node[id(node), i]
+            if recorder is not None:
+                self.boundary = len(recorder.program.instrs)
+            if backward:
+                state.grad = False
+                start = np.ones(self.root.array.shape, self.root.array.dtype) if seed is None else seed
+                self._backward(start)
+        finally:
+            state.grad, state.recorder, state.saved_hooks, state.module, state.anomaly, state.inference = previous
+
+    # --- forward ----------------------------------------------------------------------------------------------
+
+    def _run(self, node: Node, index: int) -> None:
+        if node.saved is None:
+            place = node.place
+            raise GradientError(
+                message(
+                    "the graph was freed by an earlier backward, so its values are gone",
+                    at=place,
+                    source=place.source if place else "",
+                    fix="Call loss.backward(retain_graph=True), or ask before backward.",
+                )
+            )
+        step = Step(node, index)
+        step.module = module_name(node.module) if node.module is not None else ""
+        tensors: list[Any] = []
+        for i, edge in enumerate(node.edges):
+            if edge is None:
+                value: Any = None if node.consts is None else node.consts[i]
+                if isinstance(value, np.ndarray):
+                    q = self._const(value, node)
+                    step.args.append(q)
+                    tensors.append(q.tensor)
+                    q.readers.append(Edge(step, i))
+                else:
+                    step.args.append(value)
+                    tensors.append(value)
+                continue
+            if isinstance(edge, Variable):
+                _check(edge._array, node)
+                q = self._leaf(edge)
+            else:
+                source, output = edge if type(edge) is tuple else (edge, 0)
+                q = self.of_node[id(source), output]
+            q.readers.append(Edge(step, i))
+            step.args.append(q)
+            tensors.append(q.tensor)
+        recorder = self.recorder
+        if recorder is not None:
+            recorder.at = (node.place, step.module)
+        result = node.op.call(*tensors, **node.params)
+        outs = result if isinstance(result, (tuple, list)) else (result,)
+        for i, t in enumerate(outs):
+            q = Quantity(t._array, step, i)
+            q.tensor = t
+            self.of_node[id(node), i] = q
+            step.outs.append(q)
+        made = next((t._node for t in outs if t._node is not None), None)
+        step.fresh = made[0] if type(made) is tuple else made
+        self.steps.append(step)
+
+    def _leaf(self, tensor: Any) -> Quantity:
+        q = self.of_leaf.get(id(tensor))
+        if q is None:
+            q = self.of_leaf[id(tensor)] = Quantity(tensor._array, leaf=tensor)
+            q.tensor = wrap(tensor._array, None, True)
+            self.leaves.append(q)
+        return q
+
+    def _const(self, array: Any, node: Node) -> Quantity:
+        _check(array, node)
+        q = self.of_const.get(id(array))
+        if q is None:
+            q = self.of_const[id(array)] = Quantity(array)
+            q.tensor = wrap(array)
+            self.consts.append(q)
+        return q
+
+    # --- backward ---------------------------------------------------------------------------------------------
+
+    def _backward(self, seed: Any) -> None:
+        for _ in self.walk(seed):
+            pass
+
+    def walk(self, seed: Any) -> Iterator[tuple[Step, Any, list[Any]]]:
+        """The chain rule, one step at a time, newest first: the step, the gradient that arrived, what it sends on."""
+        traced = self.recorder is not None
+        self.root.grad = wrap(seed) if traced else seed
+        for step in reversed(self.steps):
+            incoming = [q.grad for q in step.outs]
+            if all(g is None for g in incoming) or step.fresh is None:
+                continue
+            if step.op.outputs != 1:
+                for q in step.outs:
+                    if q.grad is None:
+                        zero = np.zeros(q.array.shape, q.array.dtype)
+                        q.grad = wrap(zero) if traced else zero
+                g: Any = tuple(q.grad for q in step.outs)
+            else:
+                g = incoming[0]
+            if traced and self.recorder is not None:
+                self.recorder.at = (step.node.place, step.module)
+            step.sent = apply_rules(step.fresh, g, "traced" if traced else "arrays")
+            for q, gi in zip(step.args, step.sent, strict=True):
+                if gi is not None:
+                    q.grad = gi if q.grad is None else q.grad + gi
+            yield step, g, step.sent
+
+    # --- finding things ---------------------------------------------------------------------------------------
+
+    def quantity(self, tensor: Any) -> Quantity | None:
+        """The quantity that a tensor of the user stands for; None when the root was not computed from it."""
+        if tensor._base is not None:
+            inplace.refresh(tensor)
+        if tensor._node is not None:
+            node, i = tensor._node if type(tensor._node) is tuple else (tensor._node, 0)
+            return self.of_node.get((id(node), i))
+        found = self.of_leaf.get(id(tensor))
+        return found if found is not None else self.of_const.get(id(tensor._array))
+
+    def quantities(self) -> Iterator[Quantity]:
+        """Leaves, constants, then outputs in order."""
+        yield from self.leaves
+        yield from self.consts
+        for step in self.steps:
+            yield from step.outs
+
+
+def _check(array: Any, node: Node) -> None:
+    """Raise if an array that the replay starts from has been changed since ``node`` read it."""
+    if inplace.clock.last <= node.seq:
+        return
+    found = inplace._writes.get(id(inplace.owner(array)))
+    if found is not None and found[1] > node.seq:
+        made, changed = node.place, place_of(found[3], found[4])
+        details = [f"{node.op.name} read it at {made}: {made.source}" if made else f"{node.op.name} read it"]
+        if changed is not None:
+            details.append(f"it was changed at {changed}: {changed.source}")
+        raise ModifiedError(
+            message(
+                f"a tensor of shape {tuple(array.shape)} that the graph starts from was changed in place since, so its "
+                "values cannot be computed again",
+                *details,
+                fix="Ask before the update (before optimizer.step()).",
+            )
+        )
