@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..composites.convolution import *  # noqa: F403
 from ..composites.losses import *  # noqa: F403
 from ..composites.normalisation import *  # noqa: F403
+from ..composites.pooling import *  # noqa: F403
 from ..core.variable import Variable
 from ..errors import DtypeError, IndexOutOfRange, ShapeError, message
 from ..functions.neural import *  # noqa: F403

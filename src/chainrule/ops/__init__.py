@@ -3,6 +3,7 @@
 from . import (
     arithmetic,
     compare,
+    conv,
     elementwise,
     embedding,
     index,
@@ -11,6 +12,8 @@ from . import (
     linalg,
     loss,
     norm,
+    pad,
+    pool,
     reduce,
     softmax,
 )
@@ -18,6 +21,7 @@ from . import (
 __all__ = [
     "arithmetic",
     "compare",
+    "conv",
     "elementwise",
     "embedding",
     "index",
@@ -26,6 +30,8 @@ __all__ = [
     "linalg",
     "loss",
     "norm",
+    "pad",
+    "pool",
     "reduce",
     "softmax",
 ]
