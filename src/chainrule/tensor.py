@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import functions
-from .autograd import engine
+from .autograd import api, engine
 from .core import dtypes, inplace, variable
 from .core.hooks import RemovableHandle, add_hook
 from .core.node import Node
@@ -165,7 +165,9 @@ class Tensor(Variable):
         """Call ``hook(tensor)`` after its gradient has been accumulated into ``.grad`` (leaves only)."""
         if not self._requires or self._node is not None:
             raise GradientError(message("post accumulate grad hooks cannot be registered on non-leaf tensors"))
-        return add_hook(self.__dict__.setdefault("_after_accumulate", {}), hook)
+        if self._after is None:
+            self._after = {}
+        return add_hook(self._after, hook)
 
     def backward(
         self,
@@ -185,9 +187,7 @@ class Tensor(Variable):
         Raises:
             GradientError: when nothing here requires grad, the graph was freed, or ``gradient`` does not fit.
         """
-        from .autograd.api import backward
-
-        backward((self,), None if gradient is None else (gradient,), retain_graph, create_graph, inputs=inputs)
+        api.backward((self,), None if gradient is None else (gradient,), retain_graph, create_graph, inputs=inputs)
 
     def detach(self) -> Tensor:
         """The same memory, outside the graph."""

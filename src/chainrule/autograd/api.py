@@ -16,6 +16,10 @@ from .engine import run_backward
 __all__ = ["backward", "grad"]
 
 
+_ONES: dict[Any, np.ndarray[Any, Any]] = {}
+"""dL/dL = 1, by dtype: the first gradient of nearly every pass."""
+
+
 def _start(t: Any, given: Any, i: int) -> Any:
     """The gradient to start from at output ``t``."""
     if given is None:
@@ -27,6 +31,12 @@ def _start(t: Any, given: Any, i: int) -> Any:
                     fix="Reduce it to a scalar (loss.sum(), loss.mean()) or pass gradient=.",
                 )
             )
+        if t._array.ndim == 0:
+            found = _ONES.get(t._array.dtype)
+            if found is None:
+                found = _ONES[t._array.dtype] = np.ones((), t._array.dtype)
+                found.flags.writeable = False
+            return found
         return np.ones(t._array.shape, t._array.dtype)
     if not isinstance(given, Variable):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(given).__name__}")

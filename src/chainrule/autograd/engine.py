@@ -1,7 +1,8 @@
 """The backward pass: visit the graph from the outputs, newest node first, and apply each op's rules.
 
-Nodes are numbered by one clock, so sorting what is reachable by number is a topological order: no recursion, time
-linear in the graph, and each node's saved values are let go as soon as its rules have run.
+Nodes are numbered by one clock, and what an op reads is older than what it makes: taking the newest node that a
+gradient has arrived at is a topological order. No recursion, no search of the graph beforehand, and each node's saved
+values are let go as soon as its rules have run.
 
 In a first-order pass the rules run on plain arrays, hence with no tape. With ``create_graph`` (or while a program is
 being traced) they run on tensors that stand where the saved values stood in the graph, and the same rules build the
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from ..core import inplace
 from ..core.hooks import NodeHooks
 from ..core.node import Node
 from ..core.op import Op, Rule, registry
+from ..core.saved import unpack_saved
 from ..core.state import state
 from ..core.variable import Variable, wrap
 from ..errors import GradientError, message
@@ -62,23 +65,21 @@ def _by_seq(node: Node) -> int:
     return node.seq
 
 
-def _on_the_way(order: list[Node], targets: set[int]) -> list[Node]:
-    """The nodes of ``order`` from which one of the targets (ids of leaves, or ids of nodes) can be reached."""
-    useful: set[int] = set()
-    kept: list[Node] = []
+def _on_the_way(order: list[Node], targets: set[int]) -> set[Node]:
+    """The nodes of ``order`` (oldest first) from which one of the targets (ids of leaves or nodes) can be reached."""
+    useful: set[Node] = set()
     for node in order:
+        if id(node) in targets:
+            useful.add(node)
+            continue
         for edge in node.edges:
             if edge is None:
                 continue
             source = edge[0] if type(edge) is tuple else edge
-            if id(source) in useful or id(source) in targets or id(edge) in targets:
-                useful.add(id(node))
-                kept.append(node)
+            if id(source) in targets or (type(source) is Node and source in useful):
+                useful.add(node)
                 break
-        else:
-            if id(node) in targets:
-                kept.append(node)
-    return kept
+    return useful
 
 
 def _raise_freed(node: Node) -> None:
@@ -166,6 +167,8 @@ def apply_rules(node: Node, g: Any, mode: str) -> list[Any]:
     if saved is None:
         _raise_freed(node)
         raise AssertionError
+    if node.hooks is not None and node.hooks.packed:
+        saved = unpack_saved(saved)
     if inplace.clock.last > node.seq:
         inplace.check_unmodified(node)
     rules = op.rules
@@ -205,6 +208,46 @@ def _zeros(out: tuple[Any, Any], mode: str) -> Any:
     return z if mode == "arrays" else wrap(z)
 
 
+class _Collector:
+    """Gradients on their way: what has arrived so far at nodes, at outputs of many-output nodes, and at leaves.
+
+    ``heap`` holds the nodes that something has arrived at, newest first. Popping the newest is popping a node that
+    nothing more can arrive at: whoever would send to it is newer, and so would have been popped before.
+    """
+
+    __slots__ = ("heap", "nodes", "parts", "leaves")
+
+    def __init__(self) -> None:
+        self.heap: list[tuple[int, Node]] = []
+        self.nodes: dict[Node, Any] = {}
+        self.parts: dict[Node, list[Any]] = {}
+        self.leaves: dict[int, list[Any]] = {}
+
+    def send(self, edge: Any, g: Any) -> None:
+        """Add a contribution to what is collected at the far end of an edge."""
+        kind = type(edge)
+        if kind is Node:
+            seen = self.nodes.get(edge)
+            if seen is None:
+                self.nodes[edge] = g
+                heappush(self.heap, (-edge.seq, edge))
+            else:
+                self.nodes[edge] = seen + g
+        elif kind is tuple:
+            node, i = edge
+            parts = self.parts.get(node)
+            if parts is None:
+                parts = self.parts[node] = [None] * len(node.out)
+                heappush(self.heap, (-node.seq, node))
+            parts[i] = g if parts[i] is None else parts[i] + g
+        else:
+            entry = self.leaves.get(id(edge))
+            if entry is None:
+                self.leaves[id(edge)] = [edge, g]
+            else:
+                entry[1] = entry[1] + g
+
+
 def run_backward(
     roots: Sequence[Any],
     gradients: Sequence[Any],
@@ -217,116 +260,36 @@ def run_backward(
     """Propagate ``gradients`` (tensors or arrays, one per root) to the leaves, or return those of ``inputs``."""
     retain = create_graph if retain_graph is None else retain_graph
     mode = "linked" if create_graph else "traced" if state.recorder is not None else "arrays"
-    pending: dict[Any, Any] = {}
-    leaves: dict[int, list[Any]] = {}
-    lists: dict[int, list[Any]] = {}
-    starts: list[Any] = []
-
-    def send(edge: Any, gi: Any) -> None:
-        """Add a contribution to what is collected at the far end of an edge."""
-        kind = type(edge)
-        if kind is Node:
-            seen = pending.get(edge)
-            pending[edge] = gi if seen is None else seen + gi
-        elif kind is tuple:
-            node, i = edge
-            parts = lists.get(id(node))
-            if parts is None:
-                parts = lists[id(node)] = [None] * len(node.out)
-            parts[i] = gi if parts[i] is None else parts[i] + gi
-        else:
-            entry = leaves.get(id(edge))
-            if entry is None:
-                leaves[id(edge)] = [edge, gi]
-            else:
-                entry[1] = entry[1] + gi
-
-    for root, g in zip(roots, gradients, strict=True):
-        start = root._node if root._node is not None else root
-        if mode == "arrays" and isinstance(g, Variable):
-            g = g._array
-        elif mode != "arrays" and not isinstance(g, Variable):
-            g = wrap(g)
-        if isinstance(start, Variable) is False:
-            starts.append(start)
-        send(start, g)
-        del g
-
+    collector = _Collector()
     captures: dict[Any, int] = {}
     found: list[Any] = []
-    order = _reachable(starts)
+    useful: set[Node] | None = None
     if inputs is not None:
         found = [None] * len(inputs)
-        for k, t in enumerate(inputs):
-            node = t._node
-            captures.setdefault(id(t) if node is None else (id(node[0]), node[1]) if type(node) is tuple else id(node), k)
-        targets = {key if type(key) is int else key[0] for key in captures}
-        order = _on_the_way(order, targets)
-
+        captures = {_key(t): k for k, t in reversed(list(enumerate(inputs)))}
+        starts = [r._node for r in roots if r._node is not None]
+        useful = _on_the_way(_reachable(starts), {key if type(key) is int else key[0] for key in captures})
+    for root, g in zip(roots, gradients, strict=True):
+        if mode == "arrays":
+            g = g._array if isinstance(g, Variable) else g
+        elif not isinstance(g, Variable):
+            g = wrap(g)
+        collector.send(root if root._node is None else root._node, g)
+        del g
     previous = state.grad
     state.grad = create_graph
-    # Most passes are first order, without captures: there the common node is handled right in the loop below.
-    plain = mode == "arrays" and not captures and not state.anomaly
-    clock = inplace.clock
     try:
-        while order:
-            node = order.pop()
-            op = node.op
-            if plain and op.outputs == 1 and node.hooks is None and not op.variadic:
-                g: Any = pending.pop(node, None)
-                if g is None:
-                    continue
-                saved = node.saved
-                if saved is None:
-                    _raise_freed(node)
-                if clock.last > node.seq:
-                    inplace.check_unmodified(node)
-                shapes = node.shapes
-                i = -1
-                for edge in node.edges:
-                    i += 1
-                    if edge is None:
-                        continue
-                    gi = op.rules[i].fn(g, *saved[i])
-                    if gi is None:
-                        continue
-                    if shapes is not None and gi.shape != shapes[i]:
-                        gi = _sum_to(gi, shapes[i])
-                    # send(), inlined for the common case: the first gradient that arrives at a node or leaf
-                    if type(edge) is Node:
-                        if edge not in pending:
-                            pending[edge] = gi
-                            continue
-                    elif type(edge) is not tuple and id(edge) not in leaves:
-                        leaves[id(edge)] = [edge, gi]
-                        continue
-                    send(edge, gi)
-                gi = None
-            else:
-                multiple = op.outputs != 1
-                g = lists.pop(id(node), None) if multiple else pending.pop(node, None)
-                if g is None:
-                    continue
-                step = _general_step(node, g, multiple, mode, captures, found)
-                for edge, gi in zip(node.edges, step, strict=True):
-                    if gi is not None:
-                        send(edge, gi)
-                del step
-                gi = None
-            del g
-            if not retain:
-                node.saved = None
-                node.consts = None
-        _settle_leaves(leaves, captures, found, mode, collect=inputs is not None)
+        if mode == "arrays" and inputs is None and not state.anomaly:
+            _first_order(collector, retain)
+        else:
+            _any_order(collector, retain, mode, captures, found, useful)
+        _settle_leaves(collector.leaves, captures, found, mode, collect=inputs is not None)
     finally:
         state.grad = previous
     if inputs is not None:
-        for k, t in enumerate(inputs):  # the same tensor asked for twice
-            node = t._node
-            key = id(t) if node is None else (id(node[0]), node[1]) if type(node) is tuple else id(node)
-            found[k] = found[captures[key]]
-        if not allow_unused and any(f is None for f in found):
-            k = next(i for i, f in enumerate(found) if f is None)
+        found = [found[captures[_key(t)]] for t in inputs]  # the same tensor may be asked for twice
+        if not allow_unused and any(g is None for g in found):
+            k = next(i for i, g in enumerate(found) if g is None)
             raise GradientError(
                 message(
                     "One of the differentiated Tensors appears to not have been used in the graph. "
@@ -337,11 +300,82 @@ def run_backward(
     return found
 
 
-def _general_step(
-    node: Node, g: Any, multiple: bool, mode: str, captures: dict[Any, int], found: list[Any]
-) -> list[Any]:
+def _key(t: Any) -> Any:
+    """What identifies the place of a tensor in the graph."""
+    node = t._node
+    return id(t) if node is None else (id(node[0]), node[1]) if type(node) is tuple else id(node)
+
+
+def _first_order(collector: _Collector, retain: bool) -> None:
+    """The pass that training makes: on arrays, into ``.grad``. The common node is handled right here."""
+    heap, nodes, leaves, send = collector.heap, collector.nodes, collector.leaves, collector.send
+    clock, push, pop = inplace.clock, heappush, heappop
+    while heap:
+        node = pop(heap)[1]
+        op = node.op
+        if op.outputs != 1 or node.hooks is not None or op.variadic:
+            parts = collector.parts.pop(node, None) if op.outputs != 1 else nodes.pop(node)
+            for edge, gi in zip(node.edges, _general_step(node, parts, "arrays", {}, []), strict=True):
+                if gi is not None:
+                    send(edge, gi)
+            del parts
+        else:
+            g = nodes.pop(node)
+            saved = node.saved
+            if saved is None:
+                _raise_freed(node)
+            if clock.last > node.seq:
+                inplace.check_unmodified(node)
+            shapes = node.shapes
+            rules = op.rules
+            i = -1
+            for edge in node.edges:
+                i += 1
+                if edge is None:
+                    continue
+                gi = rules[i].fn(g, *saved[i])
+                if gi is None:
+                    continue
+                if shapes is not None and gi.shape != shapes[i]:
+                    gi = _sum_to(gi, shapes[i])
+                # send(), inlined for the first gradient that arrives at a node or leaf
+                if type(edge) is Node:
+                    if edge not in nodes:
+                        nodes[edge] = gi
+                        push(heap, (-edge.seq, edge))
+                        continue
+                elif type(edge) is not tuple and id(edge) not in leaves:
+                    leaves[id(edge)] = [edge, gi]
+                    continue
+                send(edge, gi)
+            del g
+        gi = None
+        if not retain:
+            node.saved = None
+            node.consts = None
+
+
+def _any_order(
+    collector: _Collector, retain: bool, mode: str, captures: dict[Any, int], found: list[Any], useful: set[Node] | None
+) -> None:
+    """The general pass: gradients of chosen tensors, gradients that are graphs themselves, traced programs."""
+    while collector.heap:
+        node = heappop(collector.heap)[1]
+        g = collector.parts.pop(node) if node.op.outputs != 1 else collector.nodes.pop(node)
+        if useful is not None and node not in useful:
+            continue
+        for edge, gi in zip(node.edges, _general_step(node, g, mode, captures, found), strict=True):
+            if gi is not None:
+                collector.send(edge, gi)
+        if not retain:
+            node.saved = None
+            node.consts = None
+
+
+def _general_step(node: Node, g: Any, mode: str, captures: dict[Any, int], found: list[Any]) -> list[Any]:
     """One node with everything that may be attached to it: hooks, captured gradients, several outputs, anomaly mode."""
     hooks = node.hooks
+    multiple = node.op.outputs != 1
     if hooks is not None:
         g = _run_output_hooks(hooks, g, multiple, mode)
     if captures:
@@ -352,7 +386,7 @@ def _general_step(
                     found[captures[key, i]] = part
         elif key in captures:
             found[captures[key]] = g
-    if multiple:
+    if multiple and node.op.fills_zeros:
         g = tuple(_zeros(o, mode) if part is None else part for part, o in zip(g, node.out, strict=True))
     if hooks is not None and hooks.pre:
         g = _run_pre_hooks(hooks, g, mode)
@@ -427,43 +461,42 @@ def _check_anomaly(node: Node, step: list[Any]) -> None:
             )
 
 
-def _settle_leaves(leaves: dict[int, list[Any]], captures: dict[Any, int], found: list[Any], mode: str, collect: bool) -> None:
+def _settle_leaves(
+    leaves: dict[int, list[Any]], captures: dict[Any, int], found: list[Any], mode: str, collect: bool
+) -> None:
     """Run the leaves' hooks on their whole gradient, then accumulate it into ``.grad`` (or hand it out)."""
-    for key in list(leaves):
-        leaf, g = leaves.pop(key)
-        if leaf._hooks:
-            for hook in list(leaf._hooks.values()):
+    handed: set[int] = set()
+    while leaves:
+        key, (leaf, g) = leaves.popitem()
+        hooks = leaf._hooks
+        if hooks:
+            for hook in list(hooks.values()):
                 g = _call_hook(hook, g, mode)
         if collect:
             if key in captures:
                 found[captures[key]] = g
             continue
-        accumulate(leaf, g, mode)
-        if leaf.__dict__.get("_after_accumulate"):
-            for hook in list(leaf._after_accumulate.values()):
-                hook(leaf)
-
-
-def accumulate(leaf: Any, g: Any, mode: str) -> None:
-    """``leaf.grad += g``, making ``.grad`` the leaf's own memory."""
-    old = leaf._grad
-    if mode == "linked":
-        leaf._grad = g if old is None else old + g
-        return
-    if mode == "traced":
-        if old is None:
+        old = leaf._grad
+        if mode == "arrays":
+            if old is None:
+                # A gradient that nothing else refers to (but this frame) may be kept; others are copied, since
+                # `x + y` hands the very same array to both sides.
+                if type(g) is not np.ndarray or g.base is not None or _refs(g) > 2 or not g.flags.c_contiguous:
+                    g = np.array(g)
+                leaf._grad = wrap(g)
+            else:
+                np.add(old._array, g, out=old._array)
+                inplace.touch(old._array)
+        elif mode == "linked":
+            leaf._grad = g if old is None else old + g
+        elif old is None:
+            if g._array.base is not None or id(g._array) in handed:
+                g = registry["clone"].call(g)
+            handed.add(id(g._array))
             leaf._grad = g
         else:
             old += g
-        return
-    if old is None:
-        # A gradient that nothing else refers to (this frame, the caller's name) may be kept; others are copied,
-        # since `x + y` hands the very same array to both sides.
-        if type(g) is not np.ndarray or g.base is not None or _refs(g) > 3 or not g.flags.c_contiguous:
-            g = np.array(g)
-        leaf._grad = wrap(g)
-    else:
-        np.add(old._array, g, out=old._array)
-        inplace.touch(old._array)
-
-
+        after = leaf._after
+        if after:
+            for hook in list(after.values()):
+                hook(leaf)

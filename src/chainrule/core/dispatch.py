@@ -164,7 +164,13 @@ def _note_shapes(node: Node, arrays: Any, shape: tuple[int, ...]) -> None:
 
 def _mark_view(t: Any, base: Any, op: Op, params: dict[str, Any], output: int | None = None) -> None:
     """Remember what ``t`` is a view of, so that in-place writes through either reach the other's history."""
-    if isinstance(base, Variable) and np.may_share_memory(t._array, base._array):
+    if not isinstance(base, Variable):
+        return
+    # NumPy views refer to the array that owns the memory; only stride tricks put something else in between.
+    root, array = t._array.base, base._array
+    if root is None:
+        return
+    if root is array or root is array.base or (type(root) is not np.ndarray and np.may_share_memory(t._array, array)):
         t._base = base
         t._view = (op, params, output)
         t._seen = base._node
@@ -321,42 +327,77 @@ def _binary(op: Op, promotes: str | None) -> Callable[..., Any]:
     return call
 
 
-def _same_dtype(inputs: Any, to_float: bool) -> bool:
-    """Whether all inputs are tensors (or None) of one dtype, so that nothing needs promotion."""
-    first = None
-    for x in inputs:
-        if isinstance(x, Variable):
-            dtype = x._array.dtype
-            if first is None:
-                first = dtype
-            elif dtype is not first:
-                return False
-        elif x is not None:
-            return False
-    return not to_float or first in FLOATS
-
-
 def _general(op: Op, promotes: str | None) -> Callable[..., Any]:
-    body, to_float = op.body, promotes == "float"
+    """Any number of inputs and outputs. One pass over the inputs finds all that has to be known of them."""
+    body, st, rules, to_float = op.body, state, op.rules, promotes == "float"
+    simple = op.outputs == 1 and not op.variadic and not op.is_view
+    residuals = len(op.residuals)
 
     def call(*inputs: Any, **params: Any) -> Any:
+        arrays: list[Any] = []
+        requires = False
+        first = None
+        fits = True
         for x in inputs:
             if isinstance(x, Variable):
-                break
-        else:
+                if x._base is not None:
+                    _refresh(x)
+                a = x._array
+                arrays.append(a)
+                if x._requires:
+                    requires = True
+                if first is None:
+                    first = a.dtype
+                elif a.dtype is not first:
+                    fits = False
+            else:
+                arrays.append(x)
+                if x is not None:
+                    fits = False
+        if first is None:  # no tensor among them
             result = body(*inputs, **params)
-            n = len(op.residuals)
-            return result if not n else result[0] if op.outputs == 1 else result[:-n]
-        if promotes and not _same_dtype(inputs, to_float):
+            return result if not residuals else result[0] if op.outputs == 1 else result[:-residuals]
+        if promotes and not (fits and (not to_float or first in FLOATS)):
             inputs = tuple(promote(inputs, to_float))
-        arrays = [x._array if isinstance(x, Variable) else x for x in inputs]
+            arrays = [x._array if isinstance(x, Variable) else x for x in inputs]
         try:
             result = body(*arrays, **params)
         except Exception as error:
             raise explain_failure(op, inputs, params, error) from error
-        for x in inputs:
-            if isinstance(x, Variable) and x._base is not None:
-                _refresh(x)
-        return _finish(op, inputs, arrays, result, params)
+        if not simple or st.recorder is not None:
+            return _finish(op, inputs, arrays, result, params)
+        rest: Any = ()
+        if residuals:
+            rest = result[1:]
+            result = result[0]
+        if type(result) is not np.ndarray:
+            result = np.asarray(result)
+        t = wrap(result)
+        dtype = result.dtype
+        if not requires or not st.grad or dtype not in FLOATS:
+            return t
+        edges: list[Any] = []
+        saved: list[Any] = []
+        consts: list[Any] | None = None
+        flows = False
+        for i, x in enumerate(inputs):
+            rule = rules[i]
+            if rule is not None and isinstance(x, Variable) and x._requires:
+                edges.append(x if x._node is None else x._node)
+                saved.append(rule.save(arrays, result, rest, params))
+                flows = True
+            else:
+                edges.append(None)
+                saved.append(None)
+                if consts is None:
+                    consts = [None] * len(arrays)
+                consts[i] = arrays[i]
+        if flows:
+            shape = result.shape
+            t._node = node = new_node(op, edges, saved, consts, params, None, (shape, dtype))
+            t._requires = True
+            if op.broadcasts:
+                _note_shapes(node, arrays, shape)
+        return t
 
     return call

@@ -27,6 +27,7 @@ class Variable:
     # Rarely set, hence defaults on the class instead of slots to fill in every constructor.
     _grad: Any = None
     _hooks: Any = None
+    _after: Any = None
     _retains: bool = False
     _view: Any = None
     _seen: Any = None
