@@ -10,11 +10,15 @@ from ..composites.normalisation import *  # noqa: F403
 from ..composites.pooling import *  # noqa: F403
 from ..core.variable import Variable
 from ..errors import DtypeError, IndexOutOfRange, ShapeError, message
+from ..functions.activation import (  # noqa: F401
+    celu, celu_, elu, elu_, gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, leaky_relu,
+    leaky_relu_, logsigmoid, mish, prelu, relu, relu6, relu_, rrelu, rrelu_, selu, selu_, sigmoid, silu, softplus,
+    softshrink, softsign, tanh, tanhshrink, threshold, threshold_,
+)  # fmt: skip
 from ..functions.neural import *  # noqa: F403
 from ..ops import embedding as embedding_ops
 from ..ops import linalg as linalg_ops
 from ..ops import softmax as softmax_ops
-from ..ops.elementwise import relu, sigmoid, tanh  # noqa: F401
 
 # ruff: noqa: F405
 

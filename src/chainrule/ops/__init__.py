@@ -1,9 +1,11 @@
 """The primitives, one family a file. One op, one block: body, rules, formula and samples stand together."""
 
 from . import (
+    activation,
     arithmetic,
     compare,
     conv,
+    cumulative,
     elementwise,
     embedding,
     index,
@@ -15,13 +17,18 @@ from . import (
     pad,
     pool,
     reduce,
+    select,
     softmax,
+    special,
+    trigonometry,
 )
 
 __all__ = [
+    "activation",
     "arithmetic",
     "compare",
     "conv",
+    "cumulative",
     "elementwise",
     "embedding",
     "index",
@@ -33,5 +40,8 @@ __all__ = [
     "pad",
     "pool",
     "reduce",
+    "select",
     "softmax",
+    "special",
+    "trigonometry",
 ]
