@@ -2,7 +2,13 @@
 
 from . import lr_scheduler, optimizer
 from .adam import Adam, AdamW
+from .adam_variants import ASGD, NAdam, RAdam
+from .adaptive import Adadelta, Adagrad, Adamax, RMSprop, Rprop
+from .lbfgs import LBFGS
 from .optimizer import Optimizer
 from .sgd import SGD
 
-__all__ = ["Adam", "AdamW", "Optimizer", "SGD", "lr_scheduler"]
+__all__ = [
+    "Optimizer", "SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop", "ASGD",
+    "LBFGS", "lr_scheduler",
+]  # fmt: skip
