@@ -1,0 +1,365 @@
+"""A program as one native function.
+
+``build_step(program)`` groups, plans, emits and loads; the result is called with a list of input arrays and a list of
+output arrays. Every pointer the step needs stands in one table: inputs and outputs are put there for each call,
+constants once. A kernel is emitted once per structure, so equal layers share it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core.op import registry
+from ..graph.program import Instr, Program, Value
+from . import native
+from .gemm import emit_gemm
+from .groups import Group, make_groups
+from .ir import Module
+from .loops import Kernel, emit_loops
+from .memory import Plan, make_plan, nbytes
+from .nodes import Node, Storage, build, contiguous
+
+__all__ = ["Step", "build_step"]
+
+_CALLBACK = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
+CANARY = 0xA5
+
+
+@dataclass(slots=True)
+class Call:
+    """An op that runs its NumPy body inside the step."""
+
+    node: Node
+    args: list[Any]
+    outs: list[Value]
+
+
+class _MethodDef(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int),
+                ("doc", ctypes.c_char_p)]  # fmt: skip
+
+
+_DATA = 16  # where a NumPy array object keeps its data pointer (PyArrayObject: refcount, type, data, …)
+_FASTCALL = 0x0080
+
+
+def _layout_known() -> bool:
+    """Whether array objects look as NumPy's C API fixes it, so that native code may read the pointer itself."""
+    probe = np.zeros(3)
+    if ctypes.sizeof(ctypes.c_void_p) != 8 or not hasattr(ctypes, "pythonapi"):
+        return False
+    try:
+        return ctypes.c_void_p.from_address(id(probe) + _DATA).value == probe.ctypes.data
+    except (ValueError, OSError):
+        return False
+
+
+def prepare(program: Program) -> Program:
+    """Give every output, and every update that is not a fresh value, a value of its own."""
+    clone = registry["clone"]
+    made = {o: i for i in program.instrs for o in i.outs}
+    taken: set[Value] = set()
+    instrs = list(program.instrs)
+
+    def own(v: Value) -> Value:
+        instr = made.get(v)
+        if instr is None or instr.op.is_view or v in taken or instr.op.name in ("reshape", "expand", "swap", "permute"):
+            fresh = Value(v.shape, v.dtype, v.name)
+            instrs.append(Instr(clone, (v,), {}, (fresh,), instr.place if instr else None, instr.module if instr else ""))
+            v = fresh
+        taken.add(v)
+        return v
+
+    updates = [(memory, own(v)) for memory, v in program.updates]
+    outputs = [own(v) for v in program.outputs]
+    return Program(list(program.inputs), dict(program.constants), instrs, outputs, updates)
+
+
+class Step:
+    """A loaded program. ``run(inputs, outputs)`` executes it once."""
+
+    def __init__(self, program: Program, *, fuse: bool = True, guard: int = 0) -> None:
+        self.program = program = prepare(program)
+        self.guard = guard
+        nodes, self.storage = build(program)
+        targets = {v: memory for memory, v in program.updates}
+        self.groups = make_groups(nodes, {v: m for v, m in targets.items()}, fuse)
+        self.outputs = {v: n for n, v in enumerate(program.outputs)}
+        self.targets = targets
+        self.kept = self.find_kept()
+        self.calls: list[Call] = []
+        self.emit()
+        self.link()
+
+    def find_kept(self) -> set[Value]:
+        """What somebody outside its own group reads."""
+        home: dict[Value, int] = {}
+        for i, group in enumerate(self.groups):
+            for v in group.made:
+                home[v] = i
+        kept = set(self.outputs) | set(self.targets)
+        for i, group in enumerate(self.groups):
+            for v in group.read:
+                if home.get(v, i) != i:
+                    kept.add(v)
+            if group.kind == "call":
+                kept.update(group.made)
+            kept.update(v for v in group.made if group.level[v] == "end")
+        return kept
+
+    # -- text ------------------------------------------------------------------------------------------------------
+
+    def emit(self) -> None:
+        width = native.vector_bytes()
+        module = Module()
+        bodies: dict[str, str] = {}
+        self.kernels: list[tuple[str, Kernel | None]] = []
+        for group in self.groups:
+            if group.kind == "call":
+                self.kernels.append(("", None))
+                continue
+            emitter = emit_gemm if group.kind == "matmul" else emit_loops
+            kernel = emitter(module, group, self.kept, width)
+            name = bodies.get(kernel.body)
+            if name is None:
+                name = bodies[kernel.body] = f"k{len(bodies)}"
+                module.functions.append(f"define internal void @{name}{kernel.body}")
+            self.kernels.append((name, kernel))
+        plain = {v for v in self.program.inputs}
+        plain |= {v for v, a in self.program.constants.items() if a.flags.c_contiguous and a.flags.writeable}
+        scratch = [k.scratch if k is not None else 0 for _, k in self.kernels]
+        self.plan: Plan = make_plan(
+            self.groups, self.storage, self.kept, self.outputs, self.targets, plain, scratch, self.guard
+        )
+        self.slots: dict[Any, int] = {"status": 0, "arena": 1, "callback": 2}
+        for v in self.program.inputs:
+            self.slots[v] = len(self.slots)
+        self.first_output = len(self.slots)
+        for n in range(len(self.program.outputs)):
+            self.slots["output", n] = len(self.slots)
+        for v in self.program.constants:
+            self.slots[v] = len(self.slots)
+        module.functions.append(self.driver(module))
+        module.functions.append(self.entry())
+        module.functions.append(
+            'attributes #0 = { nounwind noinline "no-trapping-math"="true" "prefer-vector-width"="512" }'
+        )
+        self.ir = module.text()
+
+    def location(self, root: Value | str) -> tuple[Any, int]:
+        """(slot, byte offset) where a root lives."""
+        place = self.plan.place.get(root) if isinstance(root, Value) else None
+        if place is None:
+            return root, 0
+        kind, where = place
+        if kind == "arena":
+            assert isinstance(where, int)
+            return "arena", where
+        if kind == "memory":
+            return where, 0
+        return ("output", where), 0
+
+    def driver(self, module: Module) -> str:
+        lines: list[str] = []
+        loaded: dict[Any, str] = {}
+        count = 0
+
+        def fresh() -> str:
+            nonlocal count
+            count += 1
+            return f"%v{count}"
+
+        body: list[str] = []
+
+        def slot(key: Any) -> str:
+            if key not in loaded:
+                p, v = fresh(), fresh()
+                lines.append(f"  {p} = getelementptr i64, ptr %table, i64 {self.slots[key]}")
+                lines.append(f"  {v} = load ptr, ptr {p}, align 8")
+                loaded[key] = v
+            return loaded[key]
+
+        def pointer(root: Any, offset: int) -> str:
+            key, start = self.location(root)
+            base = slot(key)
+            start += offset
+            if start == 0:
+                return base
+            out = fresh()
+            body.append(f"  {out} = getelementptr i8, ptr {base}, i64 {start}")
+            return out
+
+        for i, (group, (name, kernel)) in enumerate(zip(self.groups, self.kernels, strict=True)):
+            if kernel is None:
+                number = len(self.calls)
+                node = group.nodes[0]
+                self.calls.append(Call(node, list(node.instr.args), list(node.instr.outs)))
+                status, test = fresh(), fresh()
+                body.append(f"  {status} = call i64 {slot('callback')}(i64 {number})")
+                body.append(f"  {test} = icmp eq i64 {status}, 0")
+                body.append(f"  br i1 {test}, label %go{i}, label %stop")
+                body.append(f"go{i}:")
+                continue
+            pointers: list[str] = []
+            for root, offset in kernel.params:
+                if root is None:
+                    start = self.plan.place[i][1]  # type: ignore[index]
+                    pointers.append(pointer("arena", int(start) + offset))  # type: ignore[arg-type]
+                else:
+                    pointers.append(pointer(root, offset * root.dtype.itemsize))
+            body.append(f"  call void @{name}({', '.join(f'ptr {p}' for p in pointers)})")
+        contiguous_copies = 0
+        for memory, value in self.plan.copies:
+            if self.is_plain(memory):
+                module.declare("@llvm.memcpy.p0.p0.i64", "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
+                source, target = pointer(value, 0), pointer(memory, 0)
+                body.append(f"  call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, i64 {nbytes(memory)}, i1 false)")
+                contiguous_copies += 1
+        self.late = [(m, v) for m, v in self.plan.copies if not self.is_plain(m)]
+        tail = ["  ret i64 0"]
+        if self.calls:
+            tail += ["stop:", "  ret i64 1"]
+        return "\n".join(["define internal i64 @run(ptr %table) #0 {", *lines, *body, *tail, "}"])
+
+    def is_plain(self, memory: Value) -> bool:
+        array = self.program.constants.get(memory)
+        return array is None or bool(array.flags.c_contiguous)
+
+    def entry(self) -> str:
+        """A Python builtin: reads the data pointers of the arrays it is given, runs, gives back its ``self``.
+
+        ``self`` is the table (a NumPy array), whose own data pointer stands at the same place.
+        """
+        lines = [
+            f"  %p = getelementptr i8, ptr %self, i64 {_DATA}",
+            "  %table = load ptr, ptr %p, align 8",
+        ]
+        for n in range(len(self.program.inputs) + len(self.program.outputs)):
+            lines += [
+                f"  %a{n} = getelementptr ptr, ptr %args, i64 {n}",
+                f"  %o{n} = load ptr, ptr %a{n}, align 8",
+                f"  %q{n} = getelementptr i8, ptr %o{n}, i64 {_DATA}",
+                f"  %d{n} = load i64, ptr %q{n}, align 8",
+                f"  %s{n} = getelementptr i64, ptr %table, i64 {3 + n}",
+                f"  store i64 %d{n}, ptr %s{n}, align 8",
+            ]
+        lines += [
+            "  %status = call i64 @run(ptr %table)",
+            "  store i64 %status, ptr %table, align 8",
+            "  %count = load i64, ptr %self, align 8",
+            "  %more = add i64 %count, 1",
+            "  store i64 %more, ptr %self, align 8",
+            "  ret ptr %self",
+        ]
+        plain = [
+            "  %status = call i64 @run(ptr %table)",
+            "  store i64 %status, ptr %table, align 8",
+            "  ret void",
+        ]
+        return "\n".join([
+            "define ptr @entry(ptr %self, ptr %args, i64 %n) {", *lines, "}",
+            "define void @plain(ptr %table) {", *plain, "}",
+        ])  # fmt: skip
+
+    # -- loading ---------------------------------------------------------------------------------------------------
+
+    def link(self) -> None:
+        self.library = native.load(self.ir)
+        self.table = np.zeros(len(self.slots), np.int64)
+        raw = np.full(self.plan.size + 128, CANARY, np.uint8)
+        start = -raw.ctypes.data % 64
+        self.arena = raw[start : start + self.plan.size + 64]
+        self.table[1] = self.arena.ctypes.data
+        self.error: BaseException | None = None
+        self.current: list[Any] = []
+        self._callback = _CALLBACK(self.call_body)
+        self.table[2] = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
+        for v, array in self.program.constants.items():
+            self.table[self.slots[v]] = array.ctypes.data
+        self.inputs_n = len(self.program.inputs)
+        if _layout_known():
+            self._def = _MethodDef(b"step", self.library.address("entry"), _FASTCALL, None)
+            make = ctypes.pythonapi.PyCFunction_NewEx
+            make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+            self.native: Any = make(ctypes.addressof(self._def), self.table, None)
+        else:
+            self._plain = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(self.library.address("plain"))
+            self.native = self.call_plain
+
+    def call_plain(self, *arrays: Any) -> None:
+        for n, a in enumerate(arrays):
+            self.table[3 + n] = a.ctypes.data
+        self._plain(self.table.ctypes.data)
+
+    def rebind(self, constant: Value, array: Any) -> None:
+        """Read a constant from another array from now on (same shape, dtype and strides)."""
+        self.program.constants[constant] = array
+        self.table[self.slots[constant]] = array.ctypes.data
+
+    def run(self, inputs: list[Any], outputs: list[Any]) -> None:
+        """Execute once. The arrays must be contiguous, of the program's shapes and dtypes."""
+        if self.calls or self.late:
+            self.current = [*inputs, *outputs]
+            self.native(*inputs, *outputs)
+            self.current = []
+            if self.table[0]:
+                error, self.error = self.error, None
+                raise error if error is not None else RuntimeError("step stopped")
+            for memory, value in self.late:
+                np.copyto(self.program.constants[memory], self.array(value))
+            return
+        self.native(*inputs, *outputs)
+
+    # -- NumPy bodies inside the step ------------------------------------------------------------------------------
+
+    def array(self, v: Value) -> Any:
+        """The value's content as an array over its memory."""
+        root, offset, strides = self.storage.refs[v]
+        key, start = self.location(root)
+        size = v.dtype.itemsize
+        if key == "arena":
+            base = self.arena[start : start + max(nbytes(root), 1)].view()
+            flat = np.frombuffer(base, root.dtype, math.prod(root.shape)) if nbytes(root) else np.empty(0, root.dtype)
+        elif isinstance(key, tuple):
+            flat = self.current[self.inputs_n + key[1]]
+        elif key in self.program.constants:
+            flat = self.program.constants[key]
+            if key is root and v is root:
+                return flat
+        else:
+            flat = self.current[self.program.inputs.index(key)]
+        if v is root and flat.shape == v.shape and strides == contiguous(v.shape):
+            return flat
+        if math.prod(v.shape) == 0:
+            return np.empty(v.shape, v.dtype)
+        flat = np.lib.stride_tricks.as_strided(flat, (1,), (size,)) if flat.ndim != 1 else flat
+        first = np.lib.stride_tricks.as_strided(flat, (offset + 1,), (size,))[offset:]
+        return np.lib.stride_tricks.as_strided(first, v.shape, tuple(s * size for s in strides))
+
+    def call_body(self, number: int) -> int:
+        try:
+            call = self.calls[number]
+            args = [self.array(a) if isinstance(a, Value) else a for a in call.args]
+            op = call.node.instr.op
+            result = op.body(*args, **call.node.instr.params)
+            results = (result,) if op.outputs == 1 and not op.residuals else tuple(result)
+            if op.residuals and op.outputs == 1:
+                results = tuple(result)
+            for v, r in zip(call.outs, results, strict=True):
+                target = self.array(v)
+                if target.size:
+                    target[...] = r
+        except BaseException as error:  # noqa: BLE001 - it is raised again by run()
+            self.error = error
+            return 1
+        return 0
+
+
+def build_step(program: Program, **options: Any) -> Step:
+    """Compile a program (see ``Step``)."""
+    return Step(program, **options)

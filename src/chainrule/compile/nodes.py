@@ -1,0 +1,243 @@
+"""From instructions to loop work: which memory each value lives in, and what every instruction does per entry.
+
+Views vanish here: a transposed, reshaped or broadcast value is its root's memory with other strides. What is left is
+elementwise work, reductions, matrix products, and calls of NumPy bodies for ops with no native form.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..graph.program import Instr, Program, Value
+from . import scalar
+from .ir import kind_of
+
+__all__ = ["Access", "Node", "Storage", "build"]
+
+VIEWS = {"reshape", "permute", "swap", "expand", "select", "slice", "diagonal", "view", "detach"}
+REDUCTIONS = {"sum": "sum", "sum_to": "sum", "amax": "max", "amin": "min", "shift_of": "max", "max_of": "max"}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Reading memory: entry (i, j, …) of the iteration is at ``offset + i·strides[0] + …`` of the root, in entries."""
+
+    root: Value
+    offset: int
+    strides: tuple[int, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One instruction as work over an iteration space. ``kind``: "ew", "reduce", "matmul" or "call"."""
+
+    kind: str
+    name: str
+    instr: Instr
+    out: Value
+    shape: tuple[int, ...]
+    """The iteration space, axes of size 1 dropped."""
+    args: list[Access | float | int | bool]
+    axes: tuple[int, ...] = ()
+    """Reduced axes of ``shape``."""
+    compute: str = ""
+    """The kind that arguments are converted to."""
+    why: str = ""
+    """For a call: why there is no native form."""
+    reads: tuple[Value, ...] = ()
+    params: dict[str, Any] = field(default_factory=lambda: dict[str, Any]())
+
+
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Row-major strides in entries."""
+    out: list[int] = []
+    step = 1
+    for n in reversed(shape):
+        out.append(step)
+        step *= n
+    return tuple(reversed(out))
+
+
+def squeeze(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(s for n, s in zip(shape, strides, strict=True) if n != 1)
+
+
+class Storage:
+    """Where every value lives: ``ref(value)`` is (root, offset, strides over the value's own shape)."""
+
+    def __init__(self) -> None:
+        self.refs: dict[Value, tuple[Value, int, tuple[int, ...]]] = {}
+
+    def own(self, v: Value, strides: tuple[int, ...] | None = None) -> None:
+        self.refs[v] = (v, 0, contiguous(v.shape) if strides is None else strides)
+
+    def broadcast(self, v: Value, shape: tuple[int, ...]) -> Access:
+        """How an iteration over ``shape`` (1s included) reads v; 1s are dropped from the result."""
+        root, offset, strides = self.refs[v]
+        lead = len(shape) - len(v.shape)
+        full = (0,) * lead + tuple(0 if n == 1 else s for n, s in zip(v.shape, strides, strict=True))
+        return Access(root, offset, squeeze(shape, full))
+
+    def view(self, instr: Instr) -> bool:
+        """Make the output of a view op an alias; False where the view cannot be expressed by strides."""
+        source = instr.args[0]
+        root, offset, strides = self.refs[source]
+        # A byte per entry stands for the real memory; nothing is read.
+        base = np.lib.stride_tricks.as_strided(np.zeros(1, np.int8), source.shape, strides, writeable=False)
+        if math.prod(source.shape) == 0:
+            self.own(instr.outs[0])
+            return True
+        name = instr.op.name
+        try:
+            if name in ("reshape", "view"):
+                out = np.reshape(base, instr.outs[0].shape, copy=False)
+            elif name in VIEWS or (instr.op.is_view and instr.op.outputs == 1):
+                out = instr.op.body(base, **instr.params)
+            else:
+                return False
+        except ValueError:
+            return False
+        if out.shape != instr.outs[0].shape:
+            return False
+        start = out.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+        extent = sum((n - 1) * s for n, s in zip(source.shape, strides, strict=True))
+        if not -extent - 1 <= start <= extent:
+            return False
+        self.refs[instr.outs[0]] = (root, offset + start, tuple(out.strides))
+        return True
+
+
+def _compute_kind(instr: Instr, arrays: list[Value]) -> str | None:
+    out = kind_of(instr.outs[0].dtype)
+    if instr.op.name in scalar.COMPARE:
+        dtype = np.result_type(*(a.dtype if isinstance(a, Value) else a for a in instr.args))
+        return kind_of(dtype)
+    if instr.op.name in ("cast", "logical_not", "logical_and", "logical_or"):
+        return kind_of(arrays[0].dtype) if instr.op.name == "cast" else "i1"
+    return out
+
+
+def _elementwise(instr: Instr, storage: Storage) -> Node | None:
+    name, out = instr.op.name, instr.outs[0]
+    if name not in scalar.FORMS and name not in scalar.COMPARE:
+        return None
+    arrays = [a for a in instr.args if isinstance(a, Value)]
+    compute = _compute_kind(instr, arrays)
+    if len(instr.outs) != 1 or not scalar.supported(name, [kind_of(a.dtype) for a in arrays], compute, instr.params):
+        return None
+    if kind_of(out.dtype) is None or any(a is None for a in instr.args):
+        return None
+    if np.broadcast_shapes(*(a.shape for a in arrays)) != out.shape:
+        return None
+    shape = tuple(n for n in out.shape if n != 1)
+    args = [storage.broadcast(a, out.shape) if isinstance(a, Value) else a for a in instr.args]
+    return Node("ew", name, instr, out, shape, args, compute=compute or "", params=instr.params)
+
+
+def _iota(instr: Instr, storage: Storage) -> Node | None:
+    """``one_hot``: compare the coordinate along an axis with an index."""
+    index, out = instr.args[0], instr.outs[0]
+    dim = instr.params["dim"]
+    if not isinstance(index, Value) or index.dtype.kind not in "i" or out.shape[dim] == 1:
+        return None
+    root, offset, strides = storage.refs[index]
+    full = (*strides[:dim], 0, *strides[dim:])
+    axis = sum(1 for n in out.shape[:dim] if n != 1)
+    shape = tuple(n for n in out.shape if n != 1)
+    access = Access(root, offset, squeeze(out.shape, full))
+    return Node("ew", "one_hot", instr, out, shape, [access], axes=(axis,), compute=kind_of(index.dtype) or "")
+
+
+def _reduction(instr: Instr, storage: Storage) -> Node | None:
+    name, out = instr.op.name, instr.outs[0]
+    if name not in REDUCTIONS or len(instr.outs) != 1:
+        return None
+    x = instr.args[0]
+    kind = kind_of(out.dtype)
+    if kind is None or kind_of(x.dtype) is None or kind == "i1" or math.prod(x.shape) == 0:
+        return None
+    if REDUCTIONS[name] != "sum" and kind == "u8":
+        return None
+    rank = len(x.shape)
+    if name == "sum_to":
+        target = instr.params["shape"]
+        lead = rank - len(target)
+        axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(target) if n == 1)
+    else:
+        dim = instr.params.get("dim")
+        axes = tuple(range(rank)) if dim is None else ((dim,) if isinstance(dim, int) else tuple(dim))
+    number = [-1] * rank
+    for position, i in enumerate(i for i in range(rank) if x.shape[i] != 1):
+        number[i] = position
+    reduced = tuple(sorted(number[a % rank] for a in axes if number[a % rank] >= 0))
+    shape = tuple(n for n in x.shape if n != 1)
+    access = storage.broadcast(x, x.shape)
+    if not reduced:
+        return Node("ew", "copy", instr, out, shape, [access], compute=kind)
+    return Node("reduce", REDUCTIONS[name], instr, out, shape, [access], axes=reduced, compute=kind)
+
+
+def _matmul(instr: Instr, storage: Storage) -> Node | None:
+    if instr.op.name != "matmul":
+        return None
+    x, y = instr.args
+    out = instr.outs[0]
+    if not isinstance(x, Value) or not isinstance(y, Value):
+        return None
+    if len(x.shape) < 2 or len(y.shape) < 2 or x.dtype != y.dtype or kind_of(x.dtype) not in ("f32", "f64"):
+        return None
+    if math.prod(out.shape) == 0 or x.shape[-1] == 0:
+        return None
+    batch = out.shape[:-2]
+    args: list[Any] = []
+    for v in (x, y):
+        root, offset, strides = storage.refs[v]
+        lead = len(batch) - (len(v.shape) - 2)
+        head = (0,) * lead + tuple(0 if n == 1 else s for n, s in zip(v.shape[:-2], strides[:-2], strict=True))
+        args.append(Access(root, offset, (*head, *strides[-2:])))
+    node = Node("matmul", "matmul", instr, out, out.shape, args, compute=kind_of(x.dtype) or "")
+    node.params = {"k": x.shape[-1]}
+    return node
+
+
+def build(program: Program) -> tuple[list[Node], Storage]:
+    """Every instruction as a node, in program order, views dissolved."""
+    storage = Storage()
+    for v in program.inputs:
+        storage.own(v)
+    for v, array in program.constants.items():
+        size = array.itemsize
+        storage.own(v, tuple(s // size for s in array.strides))
+    nodes: list[Node] = []
+    for instr in program.instrs:
+        op = instr.op
+        if (op.is_view or op.name in VIEWS) and len(instr.outs) == 1 and storage.view(instr):
+            continue
+        out = instr.outs[0]
+        if math.prod(out.shape) == 0 and len(instr.outs) == 1:
+            storage.own(out)
+            continue
+        node: Node | None = None
+        if op.name == "one_hot":
+            node = _iota(instr, storage)
+        elif op.name in ("reshape", "expand") and kind_of(out.dtype) is not None:
+            # Not expressible by strides: copy in the source's order, which is the result's order.
+            x = instr.args[0]
+            shape = tuple(n for n in x.shape if n != 1)
+            node = Node("ew", "copy", instr, out, shape, [storage.broadcast(x, x.shape)], compute=kind_of(out.dtype) or "")
+        else:
+            node = _elementwise(instr, storage) or _reduction(instr, storage) or _matmul(instr, storage)
+        for o in instr.outs:
+            storage.own(o)
+        if node is None:
+            why = f"{op.name} has no native form" if op.name not in scalar.FORMS else f"{op.name} on {out.dtype.name}"
+            node = Node("call", op.name, instr, out, (), [], why=why)
+            node.reads = tuple(storage.refs[a][0] for a in instr.args if isinstance(a, Value))
+        else:
+            node.reads = tuple({a.root: None for a in node.args if isinstance(a, Access)})
+        nodes.append(node)
+    return nodes, storage
