@@ -6,7 +6,7 @@ from typing import Any
 
 from ..ops.elementwise import sqrt
 from .checks import check, check_betas, check_lr
-from .lanes import RuleOptimizer, number
+from .lanes import RuleOptimizer, number, step_dtype
 
 __all__ = ["NAdam", "RAdam", "ASGD"]
 
@@ -223,8 +223,9 @@ class ASGD(RuleOptimizer):
         self._used[id(aux)] = float(aux["eta"]), float(aux["mu"])
         aux["step"] += 1
         t, lr = float(aux["step"]), number(group["lr"])
-        aux["eta"][...] = lr / (1 + group["lambd"] * lr * t) ** group["alpha"]
-        aux["mu"][...] = 1 / max(1, t - group["t0"])
+        rounded = step_dtype()  # PyTorch computes both in the default dtype
+        aux["eta"][...] = rounded(lr / (1 + group["lambd"] * lr * t) ** group["alpha"])
+        aux["mu"][...] = rounded(1 / max(1, t - group["t0"]))
 
     def _coefficients(self, group: dict[str, Any], aux: dict[str, float], count: int) -> tuple[float, ...]:
         eta, mu = self._used[id(aux)]

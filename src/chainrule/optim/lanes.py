@@ -200,7 +200,11 @@ class RuleOptimizer(Optimizer):
         lane.count = members[0][2]
         dtype, sizes = lane.arrays[0].dtype, [a.size for a in lane.arrays]
         total = sum(sizes)
-        lane.aux = {k: np.array(v, step_dtype()) for k, v in members[0][1].items()}
+        saved = self.state.get(lane.ps[0]) or {}
+        lane.aux = {
+            k: np.array(v, saved[k]._array.dtype if isinstance(saved.get(k), Variable) else step_dtype())
+            for k, v in members[0][1].items()
+        }
         alone = len(members) == 1 and lane.arrays[0].flags.c_contiguous
         lane.p = lane.arrays[0].reshape(-1) if alone else np.empty(total, dtype)
         lane.g = None if alone else np.empty(total, dtype)
