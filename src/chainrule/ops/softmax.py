@@ -82,6 +82,8 @@ def _(g, out, dim):
                              (r.integers(0, 3, ()), {"classes": 3, "dim": 0})]))  # fmt: skip
 def one_hot(index, *, classes, dim):
     """Whether entry c of the new axis ``dim`` is the index, as bool (an index outside 0 … classes − 1 gives no 1)."""
+    if dim == index.ndim:
+        return index[..., None] == np.arange(classes)
     shape = [1] * (index.ndim + 1)
     shape[dim] = classes
     return np.expand_dims(index, dim) == np.arange(classes).reshape(shape)
