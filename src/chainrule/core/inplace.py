@@ -15,13 +15,17 @@ import numpy as np
 
 from ..errors import GradientError, ModifiedError, message
 from .dispatch import record
+from .dtypes import FLOATS
 from .locate import place_of, user_frame
 from .node import Node
 from .op import registry
 from .state import state, tick
 from .variable import Variable, wrap
 
-__all__ = ["write", "refresh", "check_unmodified", "version", "clock"]
+__all__ = [
+    "adopt", "alias", "become", "change", "check_unmodified", "check_writable", "clock", "owner", "protect", "refresh",
+    "touch", "touch_all", "version", "write",
+]  # fmt: skip
 
 
 class _Clock:
@@ -37,9 +41,11 @@ _writes: dict[int, tuple[Any, int, int, Any, int]] = {}
 
 def owner(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The array at the end of the chain of views."""
-    base = array.base
-    while type(base) is np.ndarray:
-        array, base = base, base.base
+    base: Any = array.base
+    while base is not None:
+        if type(base) is np.ndarray:
+            array = base
+        base = getattr(base, "base", None)  # NumPy's stride tricks put an object of their own in between
     return array
 
 
@@ -88,17 +94,25 @@ def check_unmodified(node: Node) -> None:
                     continue
                 found = _writes.get(id(owner(array)))
                 if found is not None and found[1] > node.seq:
-                    _raise_modified(node, name, array, found)
+                    raise_modified(node, name, array, found)
 
 
-def _raise_modified(node: Node, name: str, array: Any, found: Any) -> None:
-    made, changed = node.place, place_of(found[3], found[4])
+def writes_of(array: Any) -> Any:
+    """The record of the writes to an array's memory, or None: (reference, time, number, code, offset)."""
+    return _writes.get(id(owner(array)))
+
+
+def raise_modified(node: Node | None, name: str, array: Any, found: Any, function: str = "") -> None:
+    """Say that a saved value was changed: where it was saved, and where it was changed."""
+    made = None if node is None else node.place
+    changed = place_of(found[3], found[4])
+    function = function if node is None else node.name()
     what = (
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
         f"[{array.dtype.name} {list(array.shape)}], which is {'the output' if name == 'out' else f'input {name!r}'} "
-        f"of {node.name()}"
+        f"of {function}"
     )
-    details = [f"{node.op.name} saved it at {made}: {made.source}" if made else f"{node.op.name} saved it"]
+    details = [f"{function} saved it at {made}: {made.source}" if made else f"{function} saved it"]
     if changed is not None:
         details.append(f"it was changed at {changed}: {changed.source}")
     raise ModifiedError(message(what, *details, fix="Use the out-of-place form there, or write to a .clone()."))
@@ -106,66 +120,106 @@ def _raise_modified(node: Node, name: str, array: Any, found: Any) -> None:
 
 # --- histories -------------------------------------------------------------------------------------------------
 
+_MULTIPLE = (
+    "This view is the output of a function that returns multiple views. Such functions do not allow the output views to "
+    "be modified inplace. You should replace the inplace operation by an out-of-place one."
+)
+_NO_GRAD = (
+    "Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both "
+    "the view and the inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or "
+    "both outside (if you want the inplace to be tracked)."
+)
 
-def _replay(view: Any, array: Any) -> Any:
-    """Apply a recorded view (op, settings, output) to another array or tensor."""
-    described, params, output = view
-    result = described.call(array, **params)
-    return result if output is None else result[output]
+
+def _made_without_grad(t: Any) -> bool:
+    """Whether a view was taken under ``no_grad`` from a tensor that has a history."""
+    return t._node is None and not t._requires and t._seen is not None
 
 
 def refresh(t: Any) -> None:
-    """Bring the history of a view up to date after an in-place write through its base or a sibling."""
+    """Bring the history of a view up to date after an in-place write through its base or a sibling.
+
+    Raises:
+        GradientError: as in PyTorch, for one of several views (``split``) and for a view made under ``no_grad``.
+    """
     base = t._base
     if base is None:
         return
     if base._base is not None:
         refresh(base)
-    if base._node is not t._seen:
-        described, params, output = t._view
-        with_grad = base._requires
-        if with_grad:
-            node = record(described, (base,), (base._array,), t._array, (), params)
+    if base._node is t._seen:
+        return
+    described, params, output = t._view
+    if base._requires and t._array.dtype in FLOATS:
+        if output is not None:
+            what = f"Output {output} of {described.node_name} is a view and its base or another view of its base has been"
+            raise GradientError(message(f"{what} modified inplace. {_MULTIPLE}"))
+        if _made_without_grad(t):
+            if not state.grad:
+                return
+            what = "A view was created in no_grad mode and its base or another view of its base has been"
+            raise GradientError(message(f"{what} modified inplace with grad mode enabled. {_NO_GRAD}"))
+        node = record(described, (base,), (base._array,), t._array, (), params)
+        if node is not None:
             node.out = (t._array.shape, t._array.dtype)
-            if output is not None:
-                # One output of a multi-output view: as if it alone had been taken.
-                fresh = _replay(t._view, base)
-                t._node = fresh._node
-            else:
-                t._node = node
-            t._requires = True
-        t._seen = base._node
+            t._node, t._requires = node, True
+    t._seen = base._node
 
 
-def check_writable(t: Any) -> None:
-    """Raise as PyTorch does where an in-place write would destroy a leaf's identity."""
-    if t._requires and state.grad:
-        if t._node is None:
-            raise GradientError(
-                message(
-                    "a leaf Variable that requires grad is being used in an in-place operation.",
-                    fix="Wrap the update in `with torch.no_grad():`, or use the out-of-place form.",
-                )
+def _overlaps(array: np.ndarray[Any, Any]) -> bool:
+    """Whether several entries are one and the same place in memory (an expanded tensor)."""
+    return 0 in array.strides and any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
+
+
+def check_writable(t: Any, value: Any = None) -> None:
+    """Raise as PyTorch does where an in-place write would destroy a leaf's identity or a view's history."""
+    if _overlaps(t._array):
+        raise GradientError(
+            message(
+                "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+                "location. Please clone() the tensor before performing the operation.",
+                f"the tensor is {tuple(t._array.shape)}, expanded from something smaller",
             )
-    if state.grad and t._base is not None:
-        base = t._base
-        while base._base is not None:
-            base = base._base
-        if base._requires and base._node is None:
+        )
+    if not state.grad:
+        return
+    base = t._base
+    if base is not None:
+        refresh(t)
+        root = base
+        while root._base is not None:
+            root = root._base
+        if root._requires and root._node is None:
             raise GradientError(
                 message(
                     "a view of a leaf Variable that requires grad is being used in an in-place operation.",
                     fix="Wrap the update in `with torch.no_grad():`, or write to a .clone().",
                 )
             )
+    if t._requires and t._node is None:
+        raise GradientError(
+            message(
+                "a leaf Variable that requires grad is being used in an in-place operation.",
+                fix="Wrap the update in `with torch.no_grad():`, or use the out-of-place form.",
+            )
+        )
+    if base is not None and (base._requires or (value is not None and value._requires)):
+        described, _, output = t._view
+        if output is not None:
+            what = f"Output {output} of {described.node_name} is a view and is being modified inplace."
+            raise GradientError(message(f"{what} {_MULTIPLE}"))
+        if _made_without_grad(t):
+            what = "A view was created in no_grad mode and is being modified inplace with grad mode enabled."
+            raise GradientError(message(f"{what} {_NO_GRAD}"))
 
 
-def write(t: Any, value: Any) -> Any:
+def write(t: Any, value: Any, *, copies: bool = False) -> Any:
     """Store ``value`` (a tensor already of t's shape and dtype) in t's memory; t takes value's history.
 
-    The value is computed before anything is changed, so an error leaves t as it was.
+    ``copies``: the value is another tensor's, not computed for t; then a node of t's own stands between, so that hooks
+    on either see their own gradient. The value is computed before anything is changed, so an error leaves t as it was.
     """
-    check_writable(t)
+    check_writable(t, value)
     recorder = state.recorder
     source = value._array
     if source is not t._array:
@@ -174,34 +228,103 @@ def write(t: Any, value: Any) -> Any:
     if recorder is not None:
         recorder.write(t, value)
     if state.grad and (value._requires or t._requires):
-        _adopt(t, value._node if value._node is not None else (value if value._requires else None), value._requires)
+        node = value._node
+        if t._base is None and (copies or not value._requires or node is None):
+            node = _overwritten(t, value)
+        adopt(t, value if node is None else node, value._requires or t._requires)
     return t
 
 
-def _adopt(t: Any, node: Any, requires: bool) -> None:
-    """Give t a new history, and hand it on to what t is a view of."""
+def change(t: Any, described: Any, others: tuple[Any, ...], params: dict[str, Any], how: Any) -> Any:
+    """Apply an op in t's own memory: ``how(array)`` changes it to what ``described(t, *others)`` would give.
+
+    Only for ops whose rules save neither t nor the output. Nothing is copied, so writing a few entries of a large
+    tensor costs a few entries.
+    """
+    if state.recorder is not None:
+        return write(t, described.call(t, *others, **params))
+    value = next((v for v in others if isinstance(v, Variable) and v._requires), None)
+    check_writable(t, value)
+    how(t._array)
+    touch(t._array)
+    if state.grad and (t._requires or value is not None):
+        inputs = (t, *others)
+        arrays = tuple(x._array if isinstance(x, Variable) else x for x in inputs)
+        node = record(described, inputs, arrays, t._array, (), params)
+        if node is not None:
+            node.out = (t._array.shape, t._array.dtype)
+            adopt(t, node, True)
+    return t
+
+
+def adopt(t: Any, node: Any, requires: bool) -> None:
+    """Give t a new history, and hand it on to what t is a view of. ``node`` may be a tensor: then its history."""
     base = t._base
     if base is None:
-        t._node, t._requires = node, requires
-        if isinstance(node, Variable):  # the written value was a leaf: an identity node stands between
-            t._node = _identity(t, node)
+        t._node, t._requires = (node._node if isinstance(node, Variable) else node), requires
         return
     refresh(base)
-    v = wrap(t._array, node if not isinstance(node, Variable) else None, requires)
-    if isinstance(node, Variable):
-        v = node
-    if base._requires or requires:
+    v = node
+    if not isinstance(v, Variable):
+        v = wrap(t._array, node, requires)
+    if base._requires or v._requires:
         described = registry["view_scatter"]
         scatter = record(described, (base, v), (base._array, t._array), None, (), {"view": t._view})
+        if scatter is None:
+            return
         scatter.out = (base._array.shape, base._array.dtype)
-        _adopt(base, scatter, True)
+        adopt(base, scatter, True)
         refresh(t)
 
 
-def _identity(t: Any, leaf: Any) -> Node:
-    described = registry["clone"]
-    node = record(described, (leaf,), (leaf._array,), t._array, (), {})
-    node.out = (t._array.shape, t._array.dtype)
+def _overwritten(t: Any, value: Any) -> Node | None:
+    """The node of a write that does not depend on what was there before."""
+    node = record(registry["overwrite"], (t, value), (t._array, value._array), t._array, (), {})
+    if node is not None:
+        node.out = (t._array.shape, t._array.dtype)
     return node
 
 
+def become(t: Any, value: Any) -> Any:
+    """Make t what ``value``, a view of t, is: ``t_()``, ``squeeze_()``. (The memory stays, so nothing was written.)"""
+    if t._base is not None:
+        t._base, t._view, t._seen = value._base, value._view, value._seen
+    t._array, t._node, t._requires = value._array, value._node, value._requires
+    return t
+
+
+def alias(t: Any) -> Any:
+    """Another tensor object at t's place in the graph, over the same memory."""
+    other = wrap(t._array, t._node, t._requires)
+    other._base = t._base
+    if t._base is not None:
+        other._view, other._seen = t._view, t._seen
+    return other
+
+
+def protect(t: Any, value: Any, since: int) -> None:
+    """Before ``value``, computed from t just now, is written into t's memory: nodes made since the tick ``since`` that
+    saved t's content get a copy of it (in-place forms differentiate as their out-of-place ones do)."""
+    root, copies, seen = owner(t._array), dict[int, Any](), set[int]()
+    stack = [value._node]
+
+    def safe(x: Any) -> Any:
+        if type(x) is tuple:
+            return tuple(map(safe, x))
+        if isinstance(x, np.ndarray) and owner(x) is root:
+            if id(x) not in copies:
+                copies[id(x)] = x.copy()
+            return copies[id(x)]
+        return x
+
+    while stack:
+        node = stack.pop()
+        node = node[0] if type(node) is tuple else node
+        if type(node) is not Node or node.seq < since or id(node) in seen or node.saved is None:
+            continue
+        seen.add(id(node))
+        saved: Any = [None if values is None else tuple(map(safe, values)) for values in node.saved]
+        node.saved = tuple(saved) if type(node.saved) is tuple else saved
+        if node.consts is not None:
+            node.consts = tuple(map(safe, node.consts))
+        stack.extend(node.edges)

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from ..core import inplace
+from ..core.state import state
 from ..core.variable import Variable, wrap
 from ..errors import IndexOutOfRange, ShapeError, message
-from ..ops import index as ops
 from ..ops import gather as along
+from ..ops import index as ops
 from ..ops import layout
+from ..ops.compare import where
 from ._args import axis, cast, need_tensor
 
 __all__ = ["gather", "index_select", "masked_select", "narrow", "nonzero", "select", "take_along_dim", "scatter",
@@ -28,21 +31,6 @@ _BASIC = (int, slice, type(None), type(Ellipsis))
 # --- taking an index apart ---------------------------------------------------------------------------------------------
 
 
-def _simple(key: Any, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
-    """The key as a tuple of ints, slices, None and Ellipsis, if that is all it has."""
-    key = key if type(key) is tuple else (key,)
-    for k in key:
-        kind = type(k)
-        if kind not in _BASIC:
-            return None
-        if kind is slice and (k.step is not None or type(k.start) not in _BOUND or type(k.stop) not in _BOUND):
-            return None
-    return key
-
-
-_BOUND = (int, type(None))
-
-
 def _bound(value: Any) -> Any:
     return value if value is None else value.__index__()
 
@@ -50,12 +38,8 @@ def _bound(value: Any) -> Any:
 def _plain_slice(k: slice) -> slice:
     step = _bound(k.step)
     if step is not None and step <= 0:
-        raise ValueError("step must be greater than zero" if step else "step must be greater than zero")
+        raise ValueError("step must be greater than zero")
     return slice(_bound(k.start), _bound(k.stop), step)
-
-
-def _is_sequence(key: Any) -> bool:
-    return isinstance(key, (list, range))
 
 
 def _array_of(k: Any) -> Any:
@@ -108,18 +92,21 @@ def parse(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any],
             flat.append(k.__index__())
             used += 1
         else:
-            raise TypeError(
+            kind = TypeError if isinstance(k, str) else IndexOutOfRange
+            raise kind(
                 "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices "
                 f"(got {type(k).__name__})"
             )
     ndim = len(shape)
     if used > ndim:
         raise IndexOutOfRange(f"too many indices for tensor of dimension {ndim}")
-    if Ellipsis in [k for k in flat if not isinstance(k, Variable)]:
+    if any(k is Ellipsis for k in flat):
         at = next(i for i, k in enumerate(flat) if k is Ellipsis)
         fill = [slice(None)] * (ndim - used)
         rest = [k if k is not Ellipsis else slice(None) for k in flat[at + 1 :]]
         flat = flat[:at] + fill + rest
+    if not shape and any(type(k) in (int, slice) for k in flat):
+        raise IndexOutOfRange("too many indices for tensor of dimension 0")
     basic: list[Any] = []
     arrays: list[Any] = []  # per axis of the view: a tensor, or None
     d = 0  # the axis of the tensor that is next
@@ -146,7 +133,7 @@ def parse(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any],
                 arrays.append(k)
                 arrays.extend([()] * (a.ndim - 1))  # axes that the mask before covers
                 d += a.ndim
-            elif a.ndim == 0 and not isinstance(k, _Kept):
+            elif a.ndim == 0:
                 i = int(a)
                 _check_int(i, shape, d)
                 basic.append(i)
@@ -164,10 +151,6 @@ def parse(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any],
             arrays.append(None)
             d += 1
     return tuple(basic), arrays, any(isinstance(a, Variable) for a in arrays)
-
-
-class _Kept:
-    """No 0-d index is kept as an array (a marker for isinstance)."""
 
 
 def _check_int(i: int, shape: tuple[int, ...], d: int) -> None:
@@ -222,6 +205,11 @@ def _padded(found: list[Any]) -> list[Any]:
     return [*found, *[None] * (6 - len(found))]
 
 
+_NO_AXES = (
+    "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim "
+    "tensor to a number"
+)
+
 # --- x[key] --------------------------------------------------------------------------------------------------------------
 
 
@@ -230,10 +218,7 @@ def getitem(x: Any, key: Any) -> Any:
     if type(key) is int:  # the commonest: one number
         shape = x._array.shape
         if not shape:
-            raise IndexOutOfRange(
-                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert "
-                "a 0-dim tensor to a number"
-            )
+            raise IndexOutOfRange(_NO_AXES)
         _check_int(key, shape, 0)
         return ops.getitem(x, key=(key,))
     if isinstance(key, Variable) and key._array.dtype.kind == "b" and key._array.ndim:
@@ -241,7 +226,7 @@ def getitem(x: Any, key: Any) -> Any:
         return ops.take_mask(x, key)
     basic, arrays, advanced = parse(key, x._array.shape)
     if not x._array.ndim and any(type(k) is int for k in basic):
-        raise IndexOutOfRange("invalid index of a 0-dim tensor.")
+        raise IndexOutOfRange(_NO_AXES)
     if not advanced:
         return ops.getitem(x, key=basic)
     view = x if _trivial(basic) else ops.getitem(x, key=basic)
@@ -251,24 +236,72 @@ def getitem(x: Any, key: Any) -> Any:
 
 def setitem(x: Any, key: Any, value: Any) -> None:
     """x[key] = value in all forms."""
-    from ..core import inplace
-
-    inplace.check_writable(x)
-    v = value if isinstance(value, Variable) else wrap(np.asarray(value))
     dtype = x._array.dtype
-    if v._array.dtype is not dtype:
+    v = value if isinstance(value, Variable) else None
+    tracked = state.grad and (x._requires or x._base is not None or (v is not None and v._requires))
+    if v is None:
+        if tracked or not isinstance(value, (int, float)):
+            v = wrap(np.asarray(value))
+    elif isinstance(value, Variable) and v._array.dtype is not dtype:
         v = cast(v, dtype)
+    if v is not None and v._array.dtype is not dtype:
+        v = cast(v, dtype)
+    mask = isinstance(key, Variable) and key._array.dtype.kind == "b" and key._array.ndim
     basic, arrays, advanced = parse(key, x._array.shape)
-    if not advanced:
-        part = ops.getitem(x, key=basic)
-        inplace.write(part, _fit(v, part._array.shape))
+    if mask and (v is None or not v._array.ndim):  # x[mask] = number
+        if tracked or state.recorder is not None:
+            v = wrap(np.asarray(value, dtype)) if v is None else v
+            inplace.write(x, where(_along_leading(key, x._array.ndim), v, x))
+        else:
+            inplace.check_writable(x)
+            x._array[key._array] = value if v is None else v._array
+            inplace.touch(x._array)
         return
+    if not tracked and state.recorder is None and not advanced:
+        inplace.check_writable(x)
+        part = x._array[(*basic, ...)]
+        part[...] = value if v is None else _fit(v, part.shape)._array
+        inplace.touch(x._array)
+        return
+    if v is None:
+        v = wrap(np.asarray(value, dtype))
     view = x if _trivial(basic) else ops.getitem(x, key=basic)
+    if not advanced:
+        part = ops.getitem(x, key=basic) if view is x else view
+        inplace.write(part, _fit(v, part._array.shape), copies=True)
+        return
     axes, found = _arrays(view, arrays)
-    key_arrays = [a._array for a in found]
-    target = view._array[ops._full_key(axes, key_arrays, view._array.ndim)].shape
+    _put(view, v, axes, found, False)
+
+
+def _along_leading(mask: Any, ndim: int) -> Any:
+    missing = ndim - mask._array.ndim
+    return layout.reshape(mask, shape=mask._array.shape + (1,) * missing) if missing else mask
+
+
+def _put(x: Any, v: Any, axes: tuple[int, ...], found: list[Any], accumulate: bool) -> None:
+    """Store (or add) values at index arrays, in x's own memory."""
+    key = ops._full_key(axes, [a._array for a in found], x._array.ndim)
+    target = _indexed_shape(x._array.shape, axes, [a._array.shape for a in found])
     v = _fit(v, target, indexed=True)
-    inplace.write(view, ops.index_put(view, v, *_padded(found), axes=axes, accumulate=False))
+
+    def how(array: np.ndarray[Any, Any]) -> None:
+        if accumulate:
+            array += ops.index_sum.op.body(
+                v._array, *_padded([a._array for a in found]), axes=axes, shape=array.shape
+            )
+        else:
+            array[key] = v._array
+
+    inplace.change(x, ops.index_put, (v, *_padded(found)), {"axes": axes, "accumulate": accumulate}, how)
+
+
+def _indexed_shape(shape: tuple[int, ...], axes: tuple[int, ...], indices: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape of ``index``'s result."""
+    common = np.broadcast_shapes(*indices)
+    rest = [n for d, n in enumerate(shape) if d not in axes]
+    at = axes[0] if axes[-1] - axes[0] == len(axes) - 1 else 0
+    return (*rest[:at], *common, *rest[at:])
 
 
 def _fit(v: Any, shape: tuple[int, ...], indexed: bool = False) -> Any:
@@ -294,7 +327,12 @@ def _fit(v: Any, shape: tuple[int, ...], indexed: bool = False) -> Any:
             )
         d = next((i for i in range(1, min(len(have), len(shape)) + 1) if have[-i] not in (1, shape[-i])), None)
         if d is None:
-            raise ShapeError(message(f"expand: the value has more axes, {list(have)}, than what is written to, {list(shape)}"))
+            raise ShapeError(
+                message(
+                    f"expand({v.type()}{{{list(have)}}}, size={list(shape)}): the number of sizes provided ({len(shape)}) "
+                    f"must be greater or equal to the number of dimensions in the tensor ({len(have)})"
+                )
+            )
         raise ShapeError(
             message(
                 f"The expanded size of the tensor ({shape[-d]}) must match the existing size ({have[-d]}) at "

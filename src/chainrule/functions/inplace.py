@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core import inplace
 from ..core.dtypes import from_numpy
+from ..core.state import tick
 from ..core.variable import Variable, wrap
 from ..errors import DtypeError, ShapeError, message
 from ._args import cast
@@ -41,8 +42,13 @@ def make_inplace(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         inplace.check_writable(self)
+        since = tick()
         result = function(self, *args, **kwargs)
-        return store(self, result if isinstance(result, Variable) else wrap(np.asarray(result)))
+        if not isinstance(result, Variable):
+            result = wrap(np.asarray(result))
+        elif result._requires:
+            inplace.protect(self, result, since)
+        return store(self, result)
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"In-place form of ``{function.__name__}``: the result is written into this tensor's memory."

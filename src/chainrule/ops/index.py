@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.op import op
 from ..core.samples import calls
+from .compare import where
 
 # ruff: noqa: ANN001, ANN002, ANN202
 
@@ -78,6 +79,23 @@ def _swap():
     from .layout import swap
 
     return swap.op
+
+
+@op("*s, *s -> *s", formula="{v}",
+    samples=calls(lambda r: [(r.normal(size=(2, 3)), r.normal(size=(2, 3)))]))  # fmt: skip
+def overwrite(x, v):
+    """v, in the memory that held x: what ``copy_`` and ``fill_`` leave there."""
+    return v.copy()
+
+
+@overwrite.vjp("x", math="x̄ = 0")
+def _(g):
+    return where(False, g, 0.0)  # not 0 · ȳ, which is NaN where ȳ is infinite
+
+
+@overwrite.vjp("v", math="v̄ = ȳ")
+def _(g):
+    return g
 
 
 # --- index arrays ----------------------------------------------------------------------------------------------
