@@ -196,15 +196,24 @@ def promote(operands: Any, to_float: bool = False) -> list[Any]:
             out.append(None)
         elif isinstance(x, np.ndarray):
             out.append(wrap(x.astype(target)))
+        elif number is int and target.itemsize < 8:
+            out.append(np.asarray(x).astype(target).item())  # wraps, as PyTorch does
         else:
             out.append(number(x))
     return out
 
 
+def _operand(x: Any) -> bool:
+    """Whether arithmetic with x makes sense at all."""
+    return isinstance(x, (Variable, float, int, np.generic, np.ndarray))
+
+
 def _fits(number: Any, d: np.dtype[Any]) -> bool:
     """Whether NumPy treats this operand beside an array of dtype d as PyTorch does."""
     kind = type(number)
-    return (kind is float and d in FLOATS) or (kind is int and d.kind != "b") or kind is bool
+    if kind is int:  # one that a small dtype may not hold is wrapped by promote()
+        return d.kind == "f" or (d.kind != "b" and (d.itemsize == 8 or 0 <= number < 128))
+    return (kind is float and d in FLOATS) or kind is bool
 
 
 def make_call(op: Op, promotes: str | None) -> Callable[..., Any]:
@@ -280,6 +289,8 @@ def _binary(op: Op, promotes: str | None) -> Callable[..., Any]:
         else:
             return body(x, y, **params)
         if promotes and (not fits or (to_float and (b if a is x else a).dtype not in FLOATS)):
+            if not (_operand(x) and _operand(y)):
+                return NotImplemented  # an operator's way of letting the other operand try, or Python raise
             x, y = promote((x, y), to_float)
             a = x._array if isinstance(x, Variable) else x
             b = y._array if isinstance(y, Variable) else y

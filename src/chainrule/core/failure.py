@@ -37,11 +37,32 @@ def _torch_first_line(op: Op, inputs: tuple[Any, ...]) -> str | None:
     return None
 
 
+_TORCH_NAMES = {"f2": "Half", "f4": "Float", "f8": "Double", "b1": "Bool", "u1": "Byte", "i1": "Char", "i2": "Short",
+                "i4": "Int", "i8": "Long"}  # fmt: skip
+
+
+def _unsupported(op: Op, inputs: tuple[Any, ...], place: Any) -> str:
+    """PyTorch's words for an op that has no meaning for a dtype."""
+    kind = next((x._array.dtype.str[1:] for x in inputs if isinstance(x, Variable)), "f4")
+    for x in inputs:  # a number promotes what it meets
+        if isinstance(x, float):
+            kind = "f4"
+    name = {"bitwise_left_shift": "lshift", "bitwise_right_shift": "rshift"}.get(op.name, op.name)
+    return message(
+        f"\"{name}_cpu\" not implemented for '{_TORCH_NAMES.get(kind, kind)}'",
+        f"{op.name}: " + ", ".join(f"{n} is {describe(x)}" for n, x in zip(op.inputs, inputs, strict=False)),
+        at=place,
+        source=place.source if place else "",
+    )
+
+
 def explain_failure(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], error: Exception) -> Exception:
     """The exception to raise instead of ``error``, which the op's NumPy body raised."""
-    if isinstance(error, (ChainruleError, MemoryError)):
+    if isinstance(error, (ChainruleError, MemoryError, NotImplementedError)):
         return error
     place = here()
+    if isinstance(error, TypeError) and "not supported for the input types" in str(error):
+        return NotImplementedError(_unsupported(op, inputs, place))
     what = _torch_first_line(op, inputs)
     named = [f"{n} is {describe(x)}" for n, x in zip(op.inputs if not op.variadic else [f"{op.inputs[0]}[{i}]" for i in range(len(inputs))], inputs, strict=False)]
     details = [f"{op.name}: {', '.join(named)}" + (f"; {params}" if params else "")]

@@ -47,9 +47,8 @@ def _need_float(x: Any, name: str) -> Any:
         kind = {"b": "Bool", "u": "Byte"}.get(x._array.dtype.kind) or {1: "Char", 2: "Short", 4: "Int", 8: "Long"}[
             x._array.dtype.itemsize
         ]
-        raise NotImplementedError(
-            message(f"\"{name}_cpu\" not implemented for '{kind}'", fix="Convert it first: x.float().")
-        )
+        kernel = name if "Impl" in name else f"{name}_cpu"
+        raise NotImplementedError(message(f'"{kernel}" not implemented for \'{kind}\'', fix="Convert it first: x.float()."))
     return x
 
 

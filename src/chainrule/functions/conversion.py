@@ -148,6 +148,8 @@ def to(self: Any, *args: Any, **options: Any) -> Any:
                 "(Tensor tensor, …)"
             )
     if place is not None:
+        if isinstance(place, int):
+            raise RuntimeError("Cannot access accelerator device when none is available.")
         check_device(place)
     result = cast(self, wanted)
     return clone(self) if copy and result is self else result
@@ -368,7 +370,13 @@ def __bool__(self: Any) -> Any:
 
 def _number(self: Any, what: str) -> Any:
     if self._array.size != 1:
-        raise RuntimeError(f"a Tensor with {self._array.size} elements cannot be converted to Scalar")
+        raise ValueError(
+            message(
+                "only one element tensors can be converted to Python scalars",
+                f"this one has shape {tuple(self._array.shape)}",
+                fix="Use .tolist() for all entries.",
+            )
+        )
     _leak(self, what)
     return self._array.item()
 

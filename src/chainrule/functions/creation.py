@@ -65,7 +65,7 @@ def _leaf_type(x: Any) -> Any:
     if isinstance(x, complex):
         raise TypeError("complex tensors are not part of chainrule")
     if isinstance(x, str):
-        raise TypeError(f"new(): invalid data type '{type(x).__name__}'")
+        raise ValueError("too many dimensions 'str'")
     if hasattr(x, "__array__"):
         return dtypes.from_numpy(np.asarray(x).dtype).numpy
     if hasattr(x, "__len__") and hasattr(x, "__getitem__"):
@@ -100,10 +100,10 @@ def _check_ragged(data: Any, shape: list[int], depth: int = 0) -> None:
     is_list = isinstance(data, (list, tuple))
     if depth == len(shape):
         if is_list:
-            raise TypeError(f"not a sequence of numbers at depth {depth}: {type(data).__name__}")
+            raise TypeError(f"'{type(data).__name__}' object cannot be interpreted as an integer")
         return
     if not is_list:
-        raise TypeError(f"expected a sequence at dim {depth}, got {type(data).__name__}")
+        raise TypeError("not a sequence")
     if len(data) != shape[depth]:
         raise ValueError(f"expected sequence of length {shape[depth]} at dim {depth} (got {len(data)})")
     for x in data:
@@ -131,7 +131,16 @@ def to_array(data: Any, dtype: Any) -> np.ndarray[Any, Any]:
         dtype = _leaf_type(data)
     if hasattr(data, "__len__") and not hasattr(data, "__array__"):
         data = list(data)
-    return np.array(data, dtype)
+    try:
+        return np.array(data, dtype)
+    except OverflowError as error:
+        raise _too_large(data, dtype) from error
+
+
+def _too_large(data: Any, dtype: np.dtype[Any]) -> Exception:
+    if dtype.itemsize == 8:
+        return ValueError("Overflow when unpacking long long")
+    return RuntimeError(f"value cannot be converted to type {dtype.name} without overflow")
 
 
 def _from_lists(data: Any, dtype: Any) -> np.ndarray[Any, Any]:
@@ -140,7 +149,7 @@ def _from_lists(data: Any, dtype: Any) -> np.ndarray[Any, Any]:
             array = np.array(data)
             if array.dtype.kind != "O":
                 return array.astype(dtype)
-            raise RuntimeError("Overflow when unpacking long long")
+            raise ValueError("Overflow when unpacking long long")
         return np.array(data, dtype)
     except (ValueError, TypeError):
         shape: list[int] = []
@@ -226,18 +235,23 @@ def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, requires_gra
 
 def _shape(size: Any, name: str) -> tuple[int, ...]:
     try:
+        for n in size:
+            if isinstance(n, float):
+                raise TypeError(f"{name}(): argument 'size' (position 1) must be tuple of ints, not float")
         if len(size) == 1 and not isinstance(size[0], (tuple, list)) and hasattr(size[0], "__iter__"):
             size = tuple(size[0])  # a Size, or a generator's list
         shape = sizes(size)
     except (TypeError, ValueError) as error:
+        if "size" in str(error):
+            raise
         bad = next((s for s in size if not isinstance(s, int)), size)
         raise TypeError(
             f"{name}(): argument 'size' must be tuple of ints, but found element of type {type(bad).__name__}"
         ) from error
     if any(n < 0 for n in shape):
-        raise RuntimeError(
-            f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}"
-        )
+        if name in ("zeros", "ones", "full"):
+            raise RuntimeError(f"{name}: Dimension size must be non-negative.")
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
     return shape
 
 

@@ -33,14 +33,14 @@ def unary(name: str, op: Any) -> Callable[..., Any]:
     return function
 
 
-def binary(name: str, op: Any, first: str = "tensor") -> Callable[..., Any]:
-    """``op`` as the function ``name(input, other, *, out=None)``; ``first`` says whether input may be a number."""
+def binary(name: str, op: Any, numbers: str = "other") -> Callable[..., Any]:
+    """``op`` as ``name(input, other, *, out=None)``; ``numbers`` says which may be a number: "", "other" or "either"."""
 
     def function(input: Any, other: Any, *, out: Any = None) -> Any:
-        if not isinstance(input, Variable) and (first == "tensor" or not isinstance(other, Variable)):
+        if not isinstance(input, Variable) and (numbers != "either" or not isinstance(other, Variable)):
             need_tensor(input, name)
-        if not isinstance(other, (Variable, float, int)):
-            other = _operand(other, name)
+        if not isinstance(other, Variable):
+            other = _operand(other, name, numbers)
         return op(input, other) if out is None else store(out, op(input, other))
 
     function.__name__ = function.__qualname__ = name
@@ -48,7 +48,9 @@ def binary(name: str, op: Any, first: str = "tensor") -> Callable[..., Any]:
     return function
 
 
-def _operand(other: Any, name: str) -> Any:
+def _operand(other: Any, name: str, numbers: str = "other") -> Any:
+    if isinstance(other, (float, int)) and numbers:
+        return float(other) if isinstance(other, np.floating) else other
     if isinstance(other, (np.ndarray, np.generic)):
         return number_or_tensor(other)
     raise TypeError(f"{name}(): argument 'other' (position 2) must be Tensor, not {type(other).__name__}")
@@ -69,37 +71,40 @@ _UNARY = {
     "bitwise_not": compare.bitwise_not, "signbit": compare.signbit, "logical_not": compare.logical_not,
 }  # fmt: skip
 _PREDICATES = {name: getattr(compare, name) for name in ("isnan", "isinf", "isfinite", "isposinf", "isneginf")}
-_BINARY = {
-    "mul": arithmetic.mul, "floor_divide": arithmetic.floor_divide, "fmod": arithmetic.fmod, "atan2": arithmetic.atan2,
-    "hypot": arithmetic.hypot, "logaddexp": arithmetic.logaddexp, "logaddexp2": arithmetic.logaddexp2,
-    "copysign": arithmetic.copysign, "ldexp": arithmetic.ldexp, "maximum": compare.maximum,
+_TENSORS = {
+    "atan2": arithmetic.atan2, "hypot": arithmetic.hypot, "logaddexp": arithmetic.logaddexp,
+    "logaddexp2": arithmetic.logaddexp2, "ldexp": arithmetic.ldexp, "maximum": compare.maximum,
     "minimum": compare.minimum, "fmax": compare.fmax, "fmin": compare.fmin, "logical_and": compare.logical_and,
-    "logical_or": compare.logical_or, "logical_xor": compare.logical_xor, "bitwise_and": compare.bitwise_and,
-    "bitwise_or": compare.bitwise_or, "bitwise_xor": compare.bitwise_xor, "gcd": compare.gcd, "lcm": compare.lcm,
-    "bitwise_left_shift": compare.bitwise_left_shift, "bitwise_right_shift": compare.bitwise_right_shift,
+    "logical_or": compare.logical_or, "logical_xor": compare.logical_xor, "gcd": compare.gcd, "lcm": compare.lcm,
     "heaviside": compare.heaviside, "nextafter": compare.nextafter,
 }  # fmt: skip
-_NUMBER_FIRST = {"pow": arithmetic.pow, "remainder": arithmetic.remainder, "xlogy": special.xlogy}
+_NUMBERS = {
+    "mul": arithmetic.mul, "floor_divide": arithmetic.floor_divide, "fmod": arithmetic.fmod,
+    "copysign": arithmetic.copysign, "pow": arithmetic.pow, "remainder": arithmetic.remainder, "xlogy": special.xlogy,
+    "bitwise_and": compare.bitwise_and, "bitwise_or": compare.bitwise_or, "bitwise_xor": compare.bitwise_xor,
+    "bitwise_left_shift": compare.bitwise_left_shift, "bitwise_right_shift": compare.bitwise_right_shift,
+}  # fmt: skip
+_EITHER = ("mul", "pow", "remainder", "xlogy", "bitwise_and", "bitwise_or", "bitwise_xor", "floor_divide")
 _ALIASES = {
     "absolute": "abs", "negative": "neg", "fix": "trunc", "arcsin": "asin", "arccos": "acos", "arctan": "atan",
     "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "arctan2": "atan2", "multiply": "mul",
     "subtract": "sub", "divide": "div", "true_divide": "div", "clip": "clamp",
 }  # fmt: skip
 
-mul = binary("mul", arithmetic.mul)
 globals().update({name: unary(name, op) for name, op in (_UNARY | _PREDICATES).items()})
-globals().update({name: binary(name, op) for name, op in _BINARY.items()})
-globals().update({name: binary(name, op, "either") for name, op in _NUMBER_FIRST.items()})
-_TABLE = (*_UNARY, *_BINARY, *_NUMBER_FIRST)
+globals().update({name: binary(name, op, "") for name, op in _TENSORS.items()})
+globals().update({name: binary(name, op, "either" if name in _EITHER else "other") for name, op in _NUMBERS.items()})
+_BINARY = _TENSORS | _NUMBERS
+_TABLE = (*_UNARY, *_BINARY)
 
 # --- what needs more than a table row ------------------------------------------------------------------------------------
 
 
 def _scaled(name: str, op: Any) -> Callable[..., Any]:
     def function(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
-        if not isinstance(input, Variable):
+        if not isinstance(input, Variable) and not isinstance(other, Variable):
             need_tensor(input, name)
-        if not isinstance(other, (Variable, float, int)):
+        if not isinstance(other, Variable):
             other = _operand(other, name)
         if alpha != 1:
             if isinstance(alpha, float) and input.dtype not in _FLOAT_DTYPES and not isinstance(other, float):
@@ -123,8 +128,9 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = None) -> Any:
     """input / other; ``rounding_mode`` "floor" rounds down (keeping integers), "trunc" towards 0."""
-    need_tensor(input, "div")
-    if not isinstance(other, (Variable, float, int)):
+    if not isinstance(input, Variable) and not isinstance(other, Variable):
+        need_tensor(input, "div")
+    if not isinstance(other, Variable):
         other = _operand(other, "div")
     if rounding_mode is None:
         op = arithmetic.div
@@ -333,7 +339,7 @@ _MORE = (
     "add", "sub", "div", "float_power", "round", "clamp", "clamp_min", "clamp_max", "masked_fill", "nan_to_num", "lerp",
     "addcmul", "addcdiv", "logit", "mvlgamma", "dist", "equal", "isclose", "allclose",
 )  # fmt: skip
-METHODS = (*_BINARY, *_NUMBER_FIRST, *_MORE, *_ALIASES)
+METHODS = (*_BINARY, *_MORE, *_ALIASES)
 INPLACE = tuple(
     n for n in (*_TABLE, *_MORE, *_ALIASES)
     if n not in ("signbit", "dist", "equal", "isclose", "allclose", "logaddexp", "logaddexp2", "maximum", "minimum",

@@ -156,7 +156,7 @@ def randperm(
     """The numbers 0 … n − 1 in random order."""
     check_device(device)
     if n < 0:
-        raise RuntimeError(f"n must be non-negative, got{n}")
+        raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
     array = numpy_generator(generator).permutation(n).astype(dtypes.as_numpy_dtype(dtype) or _INT64)
     return store(out, wrap(array)) if out is not None else finish(array, requires_grad)
 

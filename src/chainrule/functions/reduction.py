@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from ..core.variable import Variable, wrap
 from ..errors import IndexOutOfRange, message
 from ..ops import cumulative, reduce, select
 from ._args import axes, axis, cast, need_tensor
+from ._results import named
 from .inplace import store
 
 __all__ = [
@@ -26,9 +26,8 @@ METHODS = (
 )  # fmt: skip
 INPLACE = ("cumsum", "cumprod")
 
-max_result = namedtuple("max", ("values", "indices"))  # noqa: PYI024 - PyTorch's name and fields
-min_result = namedtuple("min", ("values", "indices"))  # noqa: PYI024
-aminmax_result = namedtuple("aminmax", ("min", "max"))  # noqa: PYI024
+max_result, min_result = named("max", "values", "indices"), named("min", "values", "indices")
+aminmax_result = named("aminmax", "min", "max")
 _INT64 = np.dtype(np.int64)
 _sum, _mean = reduce.sum, reduce.mean
 
@@ -143,7 +142,7 @@ def _spread(name: str, op: Any) -> Any:
         x = need_tensor(input, name)
         dim, keepdim, correction = _spread_args(args, options, name)
         if x._array.dtype not in FLOATS:
-            raise RuntimeError(f"{name}(): support for floating point or complex dtypes only"[:0] + "std and var only support floating point and complex dtypes")
+            raise RuntimeError("std and var only support floating point and complex dtypes")
         where = axes(dim, x._array.ndim)
         return _done(op(x, dim=where, keepdim=keepdim, correction=correction), out)
 
@@ -241,7 +240,7 @@ def _arg(name: str, op: Any) -> Any:
     def function(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None) -> Any:
         x = need_tensor(input, name)
         if x._array.dtype.kind == "b":
-            raise RuntimeError(f'"{name}_cpu" not implemented for \'Bool\'')
+            raise RuntimeError(f"{name}(): does not support bool input")
         if dim is None:
             if not x._array.size:
                 raise IndexOutOfRange(message(f"{name}(): Expected reduction dim to be specified for input.numel() == 0."))

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core.op import op
 from ..core.samples import real
+from ..errors import DtypeError
 
 # ruff: noqa: ANN001, ANN202
 
@@ -85,6 +86,8 @@ def _(g, out):
     kink="relu′(0) = 0, as PyTorch")  # fmt: skip
 def relu(x):
     """Rectifier, y = max(x, 0)."""
+    if x.dtype.kind == "b":
+        raise DtypeError("Boolean inputs not supported for relu")
     return np.maximum(x, 0)
 
 
@@ -97,6 +100,8 @@ def _(g, out):
 @op("*s -> *s", formula="|{x}|", numpy="np.abs({x})", samples=real(kinks=(0.0,)), kink="abs′(0) = 0, as PyTorch")
 def abs(x):
     """Absolute value, y = |x|."""
+    if x.dtype.kind == "b":
+        raise NotImplementedError("\"abs_cpu\" not implemented for 'Bool'")
     return np.abs(x)
 
 
@@ -184,7 +189,7 @@ def _(g, out):
 @op("*s -> *s", formula="{x}²", numpy="{x} * {x}", samples=real())
 def square(x):
     """Square, y = x²."""
-    return x * x
+    return x * x if x.dtype.kind != "b" else x.astype(np.int64)
 
 
 @square.vjp("x", math="x̄ = ȳ · 2 · x")
@@ -210,7 +215,9 @@ def _rounding(name, ufunc, symbols, doc):
     @op("*s -> *s", name=name, formula=symbols, numpy=f"np.{name}({{x}})", samples=real(kinks=(-1.0, 0.0, 1.0)),
         kink=f"{name}′ = 0 everywhere, as PyTorch")  # fmt: skip
     def rounding(x):
-        return np.array(x) if x.dtype.kind in "biu" else ufunc(x)
+        if x.dtype.kind == "b":
+            raise NotImplementedError(f"\"{name}_vml_cpu\" not implemented for 'Bool'")
+        return np.array(x) if x.dtype.kind in "iu" else ufunc(x)
 
     @rounding.vjp("x", math="x̄ = ȳ · 0")
     def _(g):
