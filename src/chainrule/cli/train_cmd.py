@@ -69,7 +69,7 @@ def train_command(
     """
     from rich.console import Console
 
-    out = Console(quiet=as_json, highlight=False)
+    out = Console(quiet=as_json, highlight=False, soft_wrap=True)  # long lines stay whole in logs
     given = {k: v for k, v in given.items() if v is not None}
     if resume is not None:
         _resume(resume, data, given, config_file, out, as_json)
