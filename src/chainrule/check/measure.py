@@ -132,7 +132,7 @@ def array_scales(x: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
     """Per entry: its own size, or the array's where it is zero; and the array's root mean square (1 if all zero)."""
     top = float(np.max(np.abs(x), initial=0.0))
     rms = top * math.sqrt(float(np.mean((x / top) ** 2))) if top > 0 else 1.0
-    own = np.abs(x)
+    own = np.array(np.abs(x))
     own[own == 0] = rms
     return own, rms
 
