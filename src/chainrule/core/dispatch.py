@@ -218,16 +218,16 @@ def _fits(number: Any, d: np.dtype[Any]) -> bool:
 
 def make_call(op: Op, promotes: str | None) -> Callable[..., Any]:
     """The calling function of an op. ``promotes`` is None, "common" or "float" (see ``promote``)."""
-    simple = op.outputs == 1 and not op.residuals and not op.is_view and not op.variadic
+    simple = op.outputs == 1 and not op.residuals and not op.variadic
     if simple and len(op.inputs) == 1:
         return _unary(op, promotes)
-    if simple and len(op.inputs) == 2:
+    if simple and len(op.inputs) == 2 and not op.is_view:
         return _binary(op, promotes)
     return _general(op, promotes)
 
 
 def _unary(op: Op, promotes: str | None) -> Callable[..., Any]:
-    body, st, rules, to_float = op.body, state, op.rules, promotes == "float"
+    body, st, rules, to_float, is_view = op.body, state, op.rules, promotes == "float", op.is_view
 
     def call(x: Any, /, **params: Any) -> Any:
         if not isinstance(x, Variable):
@@ -263,6 +263,8 @@ def _unary(op: Op, promotes: str | None) -> Callable[..., Any]:
                 t = wrap(out)
         else:
             t = wrap(out)
+        if is_view:
+            _mark_view(t, x, op, params)
         if st.recorder is not None:
             st.recorder.record(op, (x,), params, (out,))
         return t
