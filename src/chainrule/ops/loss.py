@@ -12,7 +12,7 @@ import numpy as np
 from ..core.op import op
 from ..core.samples import calls
 from ..errors import IndexOutOfRange
-from .arithmetic import mul
+from .arithmetic import div
 from .compare import where
 from .elementwise import abs, exp, log, sigmoid, sign
 from .layout import expand, reshape
@@ -256,7 +256,7 @@ def _pick(x, target, axis):
     """x's entries at the target classes (class 0 where the target is no class: those are multiplied by 0)."""
     classes = x.shape[axis]
     if x.ndim == 2:
-        return x[np.arange(x.shape[0]), np.where(target < classes, target, 0)]
+        return x[np.arange(x.shape[0]), np.where((target >= 0) & (target < classes), target, 0)]
     safe = np.where((target >= 0) & (target < classes), target, 0)
     return np.take_along_axis(x, np.expand_dims(safe, axis), axis).squeeze(axis)
 
@@ -319,7 +319,7 @@ def derived_cross_entropy(x, target, weight, *, ignore_index, reduction):
     return nll(logp, target, weight, ignore_index=ignore_index, reduction=reduction)
 
 
-@op("n c *d, n *d, c -> ?", formula="−log softmax({x})[{target}], {reduction}", residuals=("p", "c"),
+@op("n c *d, n *d, c -> ?", formula="−log softmax({x})[{target}], {reduction}", residuals=("p", "d"),
     derived=derived_cross_entropy, samples=calls(_class_calls),
     reference="torch.nn.functional.cross_entropy")  # fmt: skip
 def cross_entropy(x, target, weight, *, ignore_index, reduction):
@@ -335,22 +335,24 @@ def cross_entropy(x, target, weight, *, ignore_index, reduction):
         p = np.exp(s, out=s)
         total = np.add.reduce(p, axis=1, keepdims=True)
         p /= total
-        c = np.array(1 / n if reduction == "mean" else 1, x.dtype)
-        return np.add.reduce(np.log(total[:, 0]) - picked) * c, p, c
+        d = np.array(n if reduction == "mean" else 1, x.dtype)
+        return np.add.reduce(np.log(total[:, 0]) - picked) / d, p, d
     axis = 1 if x.ndim > 1 else 0
     c = _coefficients(target, weight, x.shape[axis], x.dtype, ignore_index, reduction)
+    d = 1 / c
     if x.size == 0:
-        return _nll_value(np.zeros(target.shape, x.dtype), c, reduction), x, c
+        return _nll_value(np.zeros(target.shape, x.dtype), c, reduction), x, d
     s = x - np.maximum.reduce(x, axis=axis, keepdims=True)
     picked = _pick(s, target, axis)
     p = np.exp(s, out=s)
     total = np.add.reduce(p, axis=axis, keepdims=True)
     p /= total
-    return _nll_value(picked - np.log(total).squeeze(axis), c, reduction), p, c
+    return _nll_value(picked - np.log(total).squeeze(axis), c, reduction), p, d
 
 
 @cross_entropy.vjp("x", math="x̄ = z̄ · (softmax(x) − onehot(target)) · w / Σ w")
-def _(g, x, target, p, c):
+def _(g, x, target, p, d):
+    # d is what a sample's loss is divided by: n for a mean, Σ w / w with weights, ∞ where the target is ignored.
+    # Dividing by d / g instead of multiplying by g / d keeps the textbook's (p − y) / n to the last bit.
     axis = 1 if x.ndim > 1 else 0
-    d = p - one_hot(target, classes=x.shape[axis], dim=axis)
-    return d * _along_classes(mul(g, c), x.ndim)
+    return (p - one_hot(target, classes=x.shape[axis], dim=axis)) / _along_classes(div(d, g), x.ndim)
