@@ -1,0 +1,106 @@
+"""An op's body as a stand-alone function: its source, and whatever it calls, with names that do not clash."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import textwrap
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Helpers"]
+
+
+class Helpers:
+    """Collects functions for a printed program. ``name_of(function)`` adds one and says what it is called there."""
+
+    def __init__(self, reserved: set[str]) -> None:
+        self.reserved = reserved
+        self.names: dict[Any, str] = {}
+        self.sources: dict[str, str] = {}
+        self.imports: dict[str, str] = {}
+
+    def name_of(self, function: Callable[..., Any], wish: str = "") -> str:
+        """The printed name of a body (or of the body of an op that is called)."""
+        described = getattr(function, "op", None)
+        body: Any = described.body if described is not None else function
+        known = self.names.get(body)
+        if known is not None:
+            return known
+        wish = wish or (described.name if described is not None else body.__name__)
+        name = wish.lstrip("_") or "helper"
+        while name in self.reserved or hasattr(builtins, name) or name in self.names.values():
+            name += "_"
+        self.names[body] = name
+        self.sources[name] = ""  # reserve the place, so that what it calls is printed after it
+        self.sources[name] = self._source(body, name)
+        return name
+
+    def text(self) -> str:
+        """All helper functions."""
+        return "\n\n\n".join(self.sources.values())
+
+    def _source(self, function: Any, name: str) -> str:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        made: Any = tree.body[0]
+        made.decorator_list = []
+        made.name = name
+        made.returns = None
+        for a in (*made.args.args, *made.args.kwonlyargs, *made.args.posonlyargs):
+            a.annotation = None
+        variables = inspect.getclosurevars(function)
+        outer = {**variables.globals, **variables.nonlocals}
+        own = {n.arg for n in ast.walk(made) if isinstance(n, ast.arg)}
+        own |= {n.id for n in ast.walk(made) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        made = _Rename(self, outer, own).visit(made)
+        return ast.unparse(ast.fix_missing_locations(made))
+
+    def expression(self, name: str, value: Any) -> ast.expr:
+        """A global of a helper, as an expression in the printed program."""
+        if value is np:
+            return ast.Name("np", ast.Load())
+        if isinstance(value, types.ModuleType):
+            top = value.__name__
+            self.imports[name] = f"import {top}" if top == name else f"import {top} as {name}"
+            return ast.Name(name, ast.Load())
+        if isinstance(value, np.ufunc) and getattr(np, value.__name__, None) is value:
+            return _parsed(f"np.{value.__name__}")
+        if isinstance(value, np.dtype):
+            return _parsed(f"np.dtype({value.name!r})")
+        if isinstance(value, (int, float, str, bytes, tuple, list, dict, frozenset, set, slice, type(None))):
+            if isinstance(value, float) and not np.isfinite(value):
+                return _parsed({"inf": "np.inf", "-inf": "-np.inf"}.get(str(value), "np.nan"))
+            return _parsed(repr(value))
+        if inspect.isfunction(value) and getattr(value, "__module__", "").startswith("chainrule"):
+            return ast.Name(self.name_of(value), ast.Load())
+        if isinstance(value, type) and issubclass(value, Exception):
+            return ast.Name("ValueError" if not issubclass(value, IndexError) else "IndexError", ast.Load())
+        module = getattr(value, "__module__", "") or ""
+        if module.startswith("numpy") or inspect.isclass(value):
+            qualified = getattr(value, "__name__", "")
+            if getattr(np, qualified, None) is value:
+                return _parsed(f"np.{qualified}")
+        if module and hasattr(value, "__qualname__") and not module.startswith("chainrule"):
+            self.imports[name] = f"from {module} import {value.__qualname__} as {name}"
+            return ast.Name(name, ast.Load())
+        raise NotImplementedError(f"a helper needs {name} = {value!r}")
+
+
+def _parsed(text: str) -> ast.expr:
+    return ast.parse(text, mode="eval").body
+
+
+class _Rename(ast.NodeTransformer):
+    def __init__(self, helpers: Helpers, outer: dict[str, Any], own: set[str]) -> None:
+        self.helpers = helpers
+        self.outer = outer
+        self.own = own
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if isinstance(node.ctx, ast.Load) and node.id not in self.own and node.id in self.outer:
+            return self.helpers.expression(node.id, self.outer[node.id])
+        return node
