@@ -57,7 +57,7 @@ short, int, long = int16, int32, int64
 # Rooms that load when first used: `import chainrule` should cost little more than `import numpy`.
 _ROOMS = {
     "nn", "optim", "utils", "autograd", "compile", "check", "explain", "diagnose", "bridge", "byhand", "data",
-    "distributed", "linalg", "distributions", "func", "graph",
+    "distributed", "linalg", "distributions", "func", "graph", "serialization",
 }  # fmt: skip
 
 
@@ -69,6 +69,8 @@ _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"chainrule\b
 def __getattr__(name: str) -> _Any:
     if name in _ROOMS:
         return _importlib.import_module(f".{name}", __name__)
+    if name in ("save", "load"):
+        return getattr(_importlib.import_module(".serialization", __name__), name)
     import difflib
 
     near = difflib.get_close_matches(name, [n for n in (*globals(), *_ROOMS) if not n.startswith("_")], 1)
