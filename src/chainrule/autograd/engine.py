@@ -136,7 +136,8 @@ def _derived_gradients(node: Node, g: Any) -> list[Any]:
     # Detached leaves would lose the link to the graph, so differentiate with respect to fresh identity nodes.
     with_identity = [registry["clone"].call(t) if i in wanted else t for i, t in enumerate(inputs)]
     out = derived(*with_identity, **node.params)
-    found = run_backward([out], [g], inputs=[with_identity[i] for i in wanted], create_graph=True, allow_unused=True)
+    outs, gs = ([out], [g]) if op.outputs == 1 else (list(out), list(g))
+    found = run_backward(outs, gs, inputs=[with_identity[i] for i in wanted], create_graph=True, allow_unused=True)
     gradients: list[Any] = [None] * len(inputs)
     for i, gradient in zip(wanted, found, strict=True):
         gradients[i] = gradient
@@ -149,12 +150,14 @@ def _saved_inputs(node: Node) -> list[Any]:
     if node.consts is not None:
         arrays = list(node.consts)
     for i, values in enumerate(node.saved or ()):
-        rule = node.op.rules[i]
+        rule = node.op.rules[0 if node.op.variadic else i]
         if values is None or rule is None:
             continue
         for kind, value in zip(rule.kinds, values, strict=True):
             if type(kind) is int:
                 arrays[kind] = value
+            elif kind == "inputs":
+                arrays = list(value)
     return arrays
 
 
