@@ -80,7 +80,9 @@ def run(lib, source, data):
 def first_words(error):
     """What an error says, up to the part that names an op (PyTorch's kernels have names of their own)."""
     text = str(error).split("\n")[0]
-    return "is a view and" if " is a view and " in text else text[:60].split("[")[0]
+    # A split of a tensor without history: PyTorch says "made in no_grad mode", which it was not.
+    several = " is a view and " in text or text.startswith("A view was created in no_grad mode")
+    return "is a view and" if several else text[:60].split("[")[0]
 
 
 def same(ours, theirs):
@@ -96,6 +98,9 @@ def same(ours, theirs):
     return True
 
 
+# Where chainrule gives the gradient and PyTorch an error: x *= x (PyTorch saves one factor, then overwrites it); a view
+# of a tensor that came to require grad later, written to twice; one of several views written to under no_grad.
+LENIENT = {"imul", "both twice", "no grad"}
 PROGRAMS = list(itertools.product(VIEWS, WRITES))
 
 
@@ -107,6 +112,8 @@ def test_write_through_views(view, write, tracked):
     for read in READS.values():
         source = "\n".join((tracked, VIEWS[view], WRITES[write], read))
         ours, theirs = run(chainrule, source, data), run(torch, source, data)
+        if write in LENIENT and isinstance(theirs, tuple) and not isinstance(ours, tuple):
+            continue
         assert same(ours, theirs), f"{source}\nours:   {ours}\nPyTorch: {theirs}"
 
 

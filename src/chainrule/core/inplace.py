@@ -173,6 +173,8 @@ def _overlaps(array: np.ndarray[Any, Any]) -> bool:
 
 def check_writable(t: Any, value: Any = None) -> None:
     """Raise as PyTorch does where an in-place write would destroy a leaf's identity or a view's history."""
+    if state.grad:
+        _check_history(t, value)
     if _overlaps(t._array):
         raise GradientError(
             message(
@@ -181,8 +183,9 @@ def check_writable(t: Any, value: Any = None) -> None:
                 f"the tensor is {tuple(t._array.shape)}, expanded from something smaller",
             )
         )
-    if not state.grad:
-        return
+
+
+def _check_history(t: Any, value: Any) -> None:
     base = t._base
     if base is not None:
         refresh(t)

@@ -293,7 +293,7 @@ def _put(x: Any, v: Any, axes: tuple[int, ...], found: list[Any], accumulate: bo
         else:
             array[key] = v._array
 
-    inplace.change(x, ops.index_put, (v, *_padded(found)), {"axes": axes, "accumulate": accumulate}, how)
+    inplace.change(x, ops.index_put.op, (v, *_padded(found)), {"axes": axes, "accumulate": accumulate}, how)
 
 
 def _indexed_shape(shape: tuple[int, ...], axes: tuple[int, ...], indices: list[tuple[int, ...]]) -> tuple[int, ...]:

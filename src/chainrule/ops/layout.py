@@ -208,9 +208,13 @@ def _diagonal_calls(r):
     samples=calls(_diagonal_calls))  # fmt: skip
 def diagonal(x, *, offset, dim1, dim2):
     """The diagonal of two axes, as a last axis (a view)."""
+    # np.diagonal gives a read-only view; in PyTorch it can be written to.
     d = np.diagonal(x, offset, dim1, dim2)
-    # NumPy marks this view read-only; in PyTorch it can be written to.
-    return np.lib.stride_tricks.as_strided(d, d.shape, d.strides, writeable=True) if x.flags.writeable else d
+    if not d.size or not x.flags.writeable:
+        return d
+    key = [slice(None)] * x.ndim
+    key[dim1], key[dim2] = slice(max(-offset, 0), None), slice(max(offset, 0), None)
+    return np.lib.stride_tricks.as_strided(x[tuple(key)], d.shape, d.strides)
 
 
 @diagonal.vjp("x", math="x̄ = ȳ on the diagonal, else 0")
@@ -224,7 +228,8 @@ def on_diagonal(x, *, shape, offset, dim1, dim2):
     """Zeros of a shape with x on the diagonal of two axes."""
     out = np.zeros(shape, x.dtype)
     d = np.diagonal(out, offset, dim1, dim2)
-    np.lib.stride_tricks.as_strided(d, d.shape, d.strides, writeable=True)[...] = x
+    d.flags.writeable = True
+    d[...] = x
     return out
 
 
