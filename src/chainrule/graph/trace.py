@@ -19,6 +19,7 @@ from types import CodeType
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from ..core.inplace import owner
 from ..core.locate import Place, place_of, user_frame
@@ -78,7 +79,7 @@ class Recorder:
         self.strict = strict
         self.at: tuple[Place | None, str] | None = None
         self._values: dict[int, tuple[Value, int]] = {}
-        self._written: dict[int, int] = {}
+        self._written: dict[int, dict[tuple[int, int], int]] = {}
         self._clock = 0
         self._outside: list[tuple[Value, Any]] = []
         self._kept: list[Any] = []  # ids are only unique while the arrays live
@@ -143,7 +144,7 @@ class Recorder:
             chain.append((t._base, t._view, self.value(t._base)))
             t = t._base
         self._clock += 1
-        self._written[id(owner(tensor._array))] = self._clock
+        self._written.setdefault(id(owner(tensor._array)), {})[byte_bounds(tensor._array)] = self._clock
         self._set(tensor._array, new)
         scatter = registry["view_scatter"]
         place, module = self.at if self.at is not None else self._here()
@@ -176,13 +177,12 @@ class Recorder:
         array = x._array if isinstance(x, Variable) else x
         found = self._values.get(id(array))
         if found is not None:
-            written = self._written
-            if not written or found[1] >= written.get(id(owner(array)), 0):
+            if not self._written or found[1] >= self._last_write(array):
                 return found[0]
-        if isinstance(x, Variable) and x._base is not None and (found is not None or id(owner(array)) in self._written):
+        if isinstance(x, Variable) and x._base is not None and (found is not None or self._last_write(array)):
             return self._view_again(x)
         if found is None:
-            if id(owner(array)) in self._written:
+            if self._last_write(array):
                 raise OpError(
                     message(
                         "memory that the traced code wrote to is read through an array made outside of it",
@@ -208,7 +208,7 @@ class Recorder:
             seen: set[int] = set()
             for value, x in list(self._outside):
                 array = x._array if isinstance(x, Variable) else x
-                if id(owner(array)) in self._written and id(array) not in seen:
+                if id(array) not in seen and self._last_write(array):
                     seen.add(id(array))
                     now = self.value(x)
                     if now is not value:
@@ -216,6 +216,14 @@ class Recorder:
         return program
 
     # --- inside -----------------------------------------------------------------------------------------------
+
+    def _last_write(self, array: Any) -> int:
+        """When memory that the array occupies was last written; 0 if never. Neighbours in one buffer do not count."""
+        spans = self._written.get(id(owner(array)))
+        if spans is None:
+            return 0
+        low, high = byte_bounds(array)
+        return max((clock for (start, stop), clock in spans.items() if start < high and low < stop), default=0)
 
     def _set(self, array: Any, value: Value) -> None:
         self._values[id(array)] = (value, self._clock)

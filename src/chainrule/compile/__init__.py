@@ -1,0 +1,23 @@
+"""Compile: the recorded program as native code. The module is itself the function ``chainrule.compile(fn)``.
+
+LLVM is imported when something is first compiled.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+from .front import CompileError, Compiled, compile_function
+
+__all__ = ["Compiled", "CompileError", "compile_function"]
+
+
+class _Room(types.ModuleType):
+    def __call__(self, fn: Any = None, **options: Any) -> Any:
+        return compile_function(fn, **options)
+
+
+_Room.__call__.__doc__ = compile_function.__doc__
+sys.modules[__name__].__class__ = _Room

@@ -1,0 +1,270 @@
+"""Ops that are not primitive, written in ops that the emitter knows.
+
+Where an op names the composite that it is equal to (``derived``), that is used. The others stand here: the same
+formulas as the ops' NumPy bodies, in ops. Each gives the op's outputs followed by its residuals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..core.op import registry
+from ..core.state import state
+from ..core.variable import wrap
+from ..graph.program import Instr, Program, Value
+from ..graph.trace import Recorder
+
+__all__ = ["decompose"]
+
+FORMULAS: dict[str, Callable[..., Any]] = {}
+CHECKS = {"cross_entropy", "nll"}
+"""Ops whose integer targets have to be checked before the step changes anything."""
+
+
+def formula(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def keep(f: Callable[..., Any]) -> Callable[..., Any]:
+        FORMULAS[name] = f
+        return f
+
+    return keep
+
+
+def _call(name: str, *args: Any, **params: Any) -> Any:
+    return registry[name].call(*args, **params)
+
+
+def _sum(x: Any, dim: Any, keepdim: bool = True) -> Any:
+    return _call("sum", x, dim=dim, keepdim=keepdim)
+
+
+def _mean_of(x: Any, over: tuple[int, ...]) -> Any:
+    return _sum(x, over) / math.prod(x.shape[a] for a in over)
+
+
+@formula("mean")
+def _mean(x: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
+    n = math.prod(x.shape if dim is None else [x.shape[i] for i in dim])
+    return _sum(x, dim, keepdim) / n
+
+
+@formula("var")
+def _var(x: Any, *, dim: Any = None, keepdim: bool = False, correction: float = 1) -> Any:
+    over = tuple(range(x.ndim)) if dim is None else tuple(dim)
+    d = x - _mean_of(x, over)
+    return _sum(d * d, dim, keepdim) / max(0, math.prod(x.shape[i] for i in over) - correction)
+
+
+@formula("std")
+def _std(x: Any, *, dim: Any = None, keepdim: bool = False, correction: float = 1) -> Any:
+    return _call("sqrt", _var(x, dim=dim, keepdim=keepdim, correction=correction))
+
+
+@formula("silu")
+def _silu(x: Any) -> Any:
+    return x * _call("sigmoid", x)
+
+
+@formula("gelu")
+def _gelu(x: Any, *, approximate: str = "none") -> Any:
+    if approximate == "none":
+        return x * (0.5 * (1 + _call("erf", x * math.sqrt(0.5))))
+    return 0.5 * x * (1 + _call("tanh", math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
+
+
+@formula("elu")
+def _elu(x: Any, *, alpha: float = 1.0, scale: float = 1.0, rate: float = 1.0) -> Any:
+    low = _call("expm1", _call("minimum", x, x * 0) * rate) if False else _call("expm1", _call("where", x > 0, 0.0, x) * rate)
+    return _call("where", x > 0, x * scale, low * (alpha * scale))
+
+
+@formula("softplus")
+def _softplus(x: Any, *, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    s = x * beta
+    value = _call("where", s > 0, s, 0.0) + _call("log1p", _call("exp", -_call("abs", s)))
+    return _call("where", s > threshold, x, value / beta)
+
+
+@formula("sum_channels")
+def _sum_channels(x: Any) -> Any:
+    return _sum(x, (0, *range(2, x.ndim)), False)
+
+
+@formula("batch_stats")
+def _batch_stats(x: Any) -> Any:
+    over = (0, *range(2, x.ndim))
+    m = _mean_of(x, over)
+    d = x - m
+    v = _sum(d * d, over, False) / math.prod(x.shape[a] for a in over)
+    return _call("reshape", m, shape=(x.shape[1],)), v
+
+
+@formula("batch_norm")
+def _batch_norm(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, *, eps: float) -> Any:
+    shape = (-1, *(1,) * (x.ndim - 2))
+    full = (x.shape[1], *shape[1:])
+    inv_std = _call("reshape", 1 / _call("sqrt", variance + eps), shape=full)
+    x_hat = (x - _call("reshape", mean, shape=full)) * inv_std
+    y = x_hat if weight is None else x_hat * _call("reshape", weight, shape=full)
+    if bias is not None:
+        y = y + _call("reshape", bias, shape=full)
+    return y if y is not x_hat else _call("clone", y), x_hat, inv_std
+
+
+@formula("layer_norm")
+def _layer_norm(x: Any, weight: Any, bias: Any, *, axes: int, eps: float) -> Any:
+    over = tuple(range(x.ndim - axes, x.ndim))
+    d = x - _mean_of(x, over)
+    inv_std = 1 / _call("sqrt", _mean_of(d * d, over) + eps)
+    x_hat = d * inv_std
+    y = x_hat if weight is None else x_hat * weight
+    if bias is not None:
+        y = y + bias
+    return y if y is not x_hat else _call("clone", y), x_hat, inv_std
+
+
+@formula("rms_norm")
+def _rms_norm(x: Any, weight: Any, *, axes: int, eps: float) -> Any:
+    over = tuple(range(x.ndim - axes, x.ndim))
+    inv_rms = 1 / _call("sqrt", _mean_of(x * x, over) + eps)
+    x_hat = x * inv_rms
+    return (_call("clone", x_hat) if weight is None else x_hat * weight), x_hat, inv_rms
+
+
+def _class_parts(x: Any, target: Any, ignore_index: int, reduction: str) -> tuple[Any, Any]:
+    hot = _call("one_hot", target, classes=x.shape[1], dim=1)
+    c = _call("cast", _call("ne", target, ignore_index), dtype=x._array.dtype)
+    if reduction == "mean":
+        c = c / _sum(c, None, False)
+    return hot, c
+
+
+def _class_loss(logp: Any, c: Any, reduction: str) -> Any:
+    loss = _call("where", c == 0, 0.0, -c * logp)
+    return loss if reduction == "none" else _sum(loss, None, False)
+
+
+def _pick(hot: Any, x: Any) -> Any:
+    return _call("sum", _call("where", hot, x, 0.0), dim=(1,), keepdim=False)
+
+
+@formula("cross_entropy")
+def _cross_entropy(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str) -> Any:
+    if weight is not None or x.ndim != 2 or 0 in x.shape or x.shape[1] < 2:
+        return None
+    hot, c = _class_parts(x, target, ignore_index, reduction)
+    s = x - _call("amax", x, dim=(1,), keepdim=True)
+    e = _call("exp", s)
+    total = _sum(e, (1,))
+    p = e / total
+    logp = _pick(hot, s) - _call("reshape", _call("log", total), shape=(x.shape[0],))
+    return _class_loss(logp, c, reduction), p, c
+
+
+@formula("nll")
+def _nll(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str) -> Any:
+    if weight is not None or x.ndim != 2 or 0 in x.shape or x.shape[1] < 2:
+        return None
+    hot, c = _class_parts(x, target, ignore_index, reduction)
+    return _class_loss(_pick(hot, x), c, reduction)
+
+
+@formula("class_coefficients")
+def _class_coefficients(
+    target: Any, weight: Any, *, classes: int, dtype: Any, ignore_index: int, reduction: str
+) -> Any:
+    if weight is not None or target.ndim != 1 or 0 in target.shape:
+        return None
+    c = _call("cast", _call("ne", target, ignore_index), dtype=np.dtype(dtype))
+    return c / _sum(c, None, False) if reduction == "mean" else c
+
+
+def _traced(instr: Instr, function: Callable[..., Any]) -> Program | None:
+    """The instruction's formula as a program over stand-ins of the arguments' shapes."""
+    recorder = Recorder()
+    recorder.at = (instr.place, instr.module)
+    stand: dict[Value, Any] = {}
+    args: list[Any] = []
+    for a in instr.args:
+        if isinstance(a, Value):
+            if a not in stand:
+                # Zeros that take no memory: only shapes and dtypes matter.
+                stand[a] = recorder.input(wrap(np.broadcast_to(np.zeros((), a.dtype), a.shape)))
+            args.append(stand[a])
+        else:
+            args.append(a)
+    previous = state.grad
+    state.grad = False
+    try:
+        with recorder, np.errstate(all="ignore"):
+            result = function(*args, **instr.params)
+    finally:
+        state.grad = previous
+    if result is None:
+        return None
+    results = result if isinstance(result, tuple) else (result,)
+    for given, expected in zip(results, instr.outs, strict=False):
+        if given.shape != expected.shape or given._array.dtype != expected.dtype:
+            return None
+    return recorder.finish(results)
+
+
+def decompose(program: Program) -> Program:
+    """Replace every op that has a formula (or a ``derived`` composite) by the ops of it, again and again."""
+    mapping: dict[Value, Value] = {}
+    constants = dict(program.constants)
+    cache: dict[Any, Program | None] = {}
+
+    def new(v: Any) -> Any:
+        while isinstance(v, Value) and v in mapping:
+            v = mapping[v]
+        return v
+
+    def expand(instrs: list[Instr], depth: int) -> list[Instr]:
+        out: list[Instr] = []
+        for instr in instrs:
+            op = instr.op
+            function = FORMULAS.get(op.name)
+            if function is None and op.derived is not None and len(instr.outs) == 1:
+                function = op.derived
+            args = tuple(new(a) for a in instr.args)
+            if function is not None and depth < 4 and op.name not in ("relu", "sigmoid"):
+                key = (
+                    op.name, repr(instr.params),
+                    tuple((a.shape, a.dtype, args.index(a)) if isinstance(a, Value) else repr(a) for a in args),
+                    tuple((o.shape, o.dtype) for o in instr.outs),
+                )  # fmt: skip
+                if key not in cache:
+                    cache[key] = _traced(Instr(op, args, instr.params, instr.outs, instr.place, instr.module), function)
+                inner = cache[key]
+                if inner is not None:
+                    rename: dict[Value, Value] = {}
+                    order: list[Value] = []
+                    for a in args:
+                        if isinstance(a, Value) and a not in order:
+                            order.append(a)
+                    for stand, actual in zip(inner.inputs, order, strict=True):
+                        rename[stand] = actual
+                    for v, array in inner.constants.items():
+                        constants[v] = array
+                    fresh: list[Instr] = []
+                    for i in inner.instrs:
+                        outs = tuple(Value(o.shape, o.dtype, o.name) for o in i.outs)
+                        moved = tuple(rename.get(a, a) if isinstance(a, Value) else a for a in i.args)
+                        rename.update(zip(i.outs, outs, strict=True))
+                        fresh.append(Instr(i.op, moved, i.params, outs, instr.place, instr.module))
+                    out.extend(expand(fresh, depth + 1))
+                    for o, result in zip(instr.outs, inner.outputs, strict=False):
+                        mapping[o] = new(rename.get(result, result))
+                    continue
+            out.append(Instr(op, args, instr.params, instr.outs, instr.place, instr.module))
+        return out
+
+    instrs = expand(program.instrs, 0)
+    return Program(
+        list(program.inputs), constants, instrs, [new(v) for v in program.outputs],
+        [(m, new(v)) for m, v in program.updates],
+    )  # fmt: skip
