@@ -62,6 +62,9 @@ class Parameter(Tensor):
 
 def _rebuild(cls: type, array: np.ndarray[Any, Any], requires: bool, attributes: dict[str, Any]) -> Any:
     self = object.__new__(cls)
+    if array.dtype is not np.dtype(array.dtype.type):
+        # An unpickled array brings a dtype object of its own; the engine compares dtypes by identity.
+        array = np.array(array, np.dtype(array.dtype.type))
     self._array, self._node, self._base, self._requires = array, None, None, requires
     self.__dict__.update(attributes)
     return self

@@ -156,7 +156,7 @@ def read_torch(data: bytes, where: str) -> Any:
             if kind == "bf16":
                 known[key] = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
             else:
-                known[key] = np.frombuffer(raw, kind).astype(np.dtype(kind).newbyteorder("="))
+                known[key] = np.frombuffer(raw, kind).astype(np.dtype(np.dtype(kind).type))
             if known[key].size < size:
                 raise FileFormatError(f"{where} is damaged: storage {key} is shorter than announced")
         return known[key]

@@ -104,7 +104,7 @@ def _array(name: str, about: dict[str, Any]) -> np.ndarray[Any, Any]:
         return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(about["shape"])
     if kind not in _DTYPES:
         raise FileFormatError(f"tensor {name!r} has dtype {kind}, which chainrule does not have")
-    native = np.dtype(_DTYPES[kind]).newbyteorder("=")
+    native = np.dtype(np.dtype(_DTYPES[kind]).type)
     return np.frombuffer(data, _DTYPES[kind]).astype(native).reshape(about["shape"])
 
 

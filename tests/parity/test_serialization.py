@@ -1,0 +1,161 @@
+"""PyTorch's own files are read: values, containers, views, dtypes; and what is more than weights is refused by name."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+import chainrule as cr
+
+
+def _through(obj):
+    buffer = io.BytesIO()
+    torch.save(obj, buffer)
+    buffer.seek(0)
+    return cr.load(buffer)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"])
+def test_dtypes(dtype):
+    theirs = torch.arange(-3, 9).reshape(3, 4).to(getattr(torch, dtype))
+    mine = _through({"x": theirs})["x"]
+    assert str(mine.dtype) == f"torch.{dtype}"
+    np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+
+
+def test_bfloat16_becomes_float32():
+    theirs = torch.tensor([1.5, -2.25, 3e38, float("inf")]).to(torch.bfloat16)
+    np.testing.assert_array_equal(_through(theirs).numpy(), theirs.float().numpy())
+
+
+@pytest.mark.parametrize("make", [
+    lambda x: x.T, lambda x: x[1:, ::2], lambda x: x[0, 0], lambda x: x[:0], lambda x: x.expand(2, 3, 4), lambda x: x,
+    lambda x: x[2:].permute(1, 0),
+])  # fmt: skip
+def test_views(make):
+    theirs = make(torch.arange(12.0).reshape(3, 4))
+    np.testing.assert_array_equal(_through([theirs])[0].numpy(), theirs.numpy())
+
+
+def test_containers():
+    obj = {"a": [1, 2.5, "x", None, True, (1, torch.ones(2))], 3: OrderedDict(b=torch.zeros(()), c=-(2**70)),
+           "size": torch.Size([2, 3]), "dtype": torch.float64, "set": {1, 2}, "device": torch.device("cpu")}  # fmt: skip
+    got = _through(obj)
+    assert got["a"][:5] == obj["a"][:5]
+    assert isinstance(got["a"][5], tuple)
+    assert isinstance(got[3], OrderedDict)
+    assert got[3]["c"] == -(2**70)
+    assert got["size"] == (2, 3)
+    assert got["dtype"] is cr.float64
+    assert got["set"] == {1, 2}
+
+
+def test_parameter_requires_grad():
+    got = _through({"w": torch.nn.Parameter(torch.ones(2)), "f": torch.nn.Parameter(torch.ones(2), requires_grad=False)})
+    assert isinstance(got["w"], cr.nn.Parameter)
+    assert got["w"].requires_grad
+    assert not got["f"].requires_grad
+
+
+def _models(lib):
+    nn = lib.nn
+    return nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
+
+
+def test_state_dict_of_a_model(tmp_path):
+    theirs = _models(torch)
+    theirs(torch.randn(7, 5))
+    torch.save(theirs.state_dict(), tmp_path / "m.pt")
+    safetensors.torch.save_file(theirs.state_dict(), tmp_path / "m.safetensors")
+    x = np.random.default_rng(0).normal(size=(3, 5)).astype("f")
+    expected = theirs.eval()(torch.tensor(x)).detach().numpy()
+    for name in ("m.pt", "m.safetensors"):
+        mine = _models(cr)
+        mine.load_state_dict(cr.load(tmp_path / name))
+        np.testing.assert_allclose(mine.eval()(cr.tensor(x)).detach().numpy(), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_our_weights_load_in_pytorch(tmp_path):
+    mine = _models(cr)
+    cr.save(mine.state_dict(), tmp_path / "m.safetensors")
+    theirs = _models(torch)
+    theirs.load_state_dict(safetensors.torch.load_file(tmp_path / "m.safetensors"))
+    for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+        np.testing.assert_array_equal(a.detach().numpy(), b.detach().numpy())
+
+
+def test_whole_module_is_refused_by_name(tmp_path):
+    torch.save(torch.nn.Linear(1, 1), tmp_path / "m.pt")
+    with pytest.raises(pickle.UnpicklingError, match=r"refused to load torch\.nn\.modules\.linear\.Linear"):
+        cr.load(tmp_path / "m.pt")
+
+
+class _Evil:
+    def __init__(self, call, *args):
+        self.call, self.args = call, args
+
+    def __reduce__(self):
+        return self.call, self.args
+
+
+@pytest.mark.parametrize("call", [os.system, eval, exec, getattr, __import__, open, os.mkdir])
+def test_code_is_refused(tmp_path, call):
+    mark = tmp_path / "ran"
+    path = tmp_path / "evil.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"w": _Evil(call, str(mark))}))
+        archive.writestr("archive/version", "3")
+    with pytest.raises(cr.serialization.RefusedError, match="refused to load"):
+        cr.load(path)
+    assert not mark.exists()
+
+
+def test_old_format_is_refused(tmp_path):
+    torch.save({"w": torch.ones(1)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(cr.serialization.RefusedError, match="bare pickle"):
+        cr.load(tmp_path / "old.pt")
+
+
+@pytest.mark.parametrize("cut", [0.1, 0.5, 0.9, 0.99])
+def test_damaged_file(tmp_path, cut):
+    torch.save({"w": torch.ones(100)}, tmp_path / "m.pt")
+    data = (tmp_path / "m.pt").read_bytes()
+    (tmp_path / "m.pt").write_bytes(data[: int(len(data) * cut)])
+    with pytest.raises(cr.serialization.FileFormatError, match=r"m\.pt is damaged"):
+        cr.load(tmp_path / "m.pt")
+
+
+def test_flipped_bit(tmp_path):
+    torch.save({"w": torch.ones(1000)}, tmp_path / "m.pt")
+    data = bytearray((tmp_path / "m.pt").read_bytes())
+    at = data.index(np.ones(4, "f").tobytes())
+    data[at] ^= 1
+    (tmp_path / "m.pt").write_bytes(bytes(data))
+    with pytest.raises(cr.serialization.FileFormatError, match="checksum"):
+        cr.load(tmp_path / "m.pt")
+
+
+def test_optimizer_state(tmp_path):
+    w = torch.nn.Parameter(torch.ones(3))
+    ref = torch.optim.Adam([w], lr=0.1, amsgrad=True)
+    for _ in range(3):
+        (w * w).sum().backward()
+        ref.step()
+    torch.save({"w": w, "opt": ref.state_dict()}, tmp_path / "c.pt")
+    saved = cr.load(tmp_path / "c.pt")
+    v = saved["w"]
+    opt = cr.optim.Adam([v], lr=0.1, amsgrad=True)
+    opt.load_state_dict(saved["opt"])
+    w.grad = torch.ones(3)
+    v.grad = cr.ones(3)
+    ref.step()
+    opt.step()
+    np.testing.assert_allclose(v.detach().numpy(), w.detach().numpy(), rtol=1e-6)
