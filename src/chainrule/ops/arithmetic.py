@@ -276,7 +276,7 @@ def _(g, x, y):
 
 
 @op("*s, *s -> *s", formula="|{x}| with the sign of {y}", numpy="np.copysign({x}, {y})", broadcasts=True,
-    promotes="float", samples=pairs(apart=0.2), kink="copysign′(0) = 0, as PyTorch")  # fmt: skip
+    promotes="float", samples=pairs((0.3, 2.0), (-2.0, -0.3)), kink="copysign′(0) = 0, as PyTorch")  # fmt: skip
 def copysign(x, y):
     """The size of x with the sign of y."""
     return np.copysign(x, y)

@@ -6,7 +6,6 @@ import numpy as np
 
 from ..core.op import op
 from ..core.samples import calls
-from .compare import where
 from .elementwise import exp
 
 # ruff: noqa: ANN001, ANN202
@@ -62,7 +61,7 @@ def _(g, dim, reverse):
     return shift(g, dim=dim, reverse=not reverse)
 
 
-@op("*s -> *s", formula="running product of {x}", numpy="np.multiply.accumulate({x}, axis={dim})",
+@op("*s -> *s", formula="running product of {x}",
     samples=calls(lambda r: [(r.normal(size=(2, 3)), {"dim": 1}), (np.array([1.0, 0.0, 3.0, 0.0]), {"dim": 0}),
                              (np.asarray(r.normal()), {"dim": 0}), (np.zeros((0, 2)), {"dim": 1})]))  # fmt: skip
 def cumprod(x, *, dim):
@@ -115,12 +114,8 @@ def logcumsumexp(x, *, dim, reverse=False):
     return np.logaddexp.accumulate(x, axis=dim)
 
 
-@logcumsumexp.vjp("x", math="x̄ᵢ = Σ over j ≥ i of ȳⱼ · exp(xᵢ − yⱼ)")
+@logcumsumexp.vjp("x", math="x̄ᵢ = exp(xᵢ − yᵢ) · sᵢ with sᵢ = ȳᵢ + exp(yᵢ − yᵢ₊₁) · sᵢ₊₁")
 def _(g, out, x, dim, reverse):
-    # e^(x − y_j) ≤ 1 for every j that sees x, but e^(−y_j) alone may overflow: hence logarithms, by sign of ȳ.
-    from .elementwise import log
-
-    zero = g * 0
-    positive = logcumsumexp(log(where(g > 0, g, zero)) - out, dim=dim, reverse=not reverse)
-    negative = logcumsumexp(log(where(g < 0, -g, zero)) - out, dim=dim, reverse=not reverse)
-    return exp(positive + x) - exp(negative + x)
+    # x̄ᵢ = Σ over j ≥ i of ȳⱼ · exp(xᵢ − yⱼ). As y only grows, no exponent here is positive.
+    decay = exp(out - shift(out, dim=dim, reverse=not reverse, fill=float("inf")))
+    return exp(x - out) * recurrence(g, decay, dim=dim, reverse=not reverse)

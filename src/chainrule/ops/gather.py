@@ -72,7 +72,7 @@ def _(g, index, dim):
                              (r.normal(size=()), np.array(0), r.normal(size=()), {"dim": 0})]))  # fmt: skip
 def scatter(x, index, src, *, dim):
     """x with src (of the index's shape) stored at the indices along ``dim``; of equal indices the last wins."""
-    out = x.copy()
+    out = np.array(x)
     if index.ndim == 0:
         out.reshape(-1)[index] = src
     else:
@@ -81,8 +81,8 @@ def scatter(x, index, src, *, dim):
 
 
 @scatter.vjp("x", math="x̄ = ȳ, 0 at the indices")
-def _(g, index, src_shape, dim):
-    return scatter(g, index, np.zeros(src_shape, g.dtype), dim=dim)
+def _(g, index, src_shape, src_dtype, dim):
+    return scatter(g, index, np.zeros(src_shape, src_dtype), dim=dim)
 
 
 @scatter.vjp("src", math="x̄ = ȳ at the indices")

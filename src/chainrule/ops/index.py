@@ -207,10 +207,10 @@ def index_put(x, v, i, j, k, l, m, n, *, axes, accumulate):
 
 
 @index_put.vjp("x", math="x̄ = ȳ, but 0 at the indices unless v was added")
-def _(g, i, j, k, l, m, n, v_shape, axes, accumulate):
+def _(g, i, j, k, l, m, n, v_shape, v_dtype, axes, accumulate):
     if accumulate:
         return g
-    zero = np.zeros(v_shape, g.dtype)
+    zero = np.zeros(v_shape, v_dtype)
     return index_put(g, zero, i, j, k, l, m, n, axes=axes, accumulate=False)
 
 
@@ -265,8 +265,8 @@ def set_mask(x, v, mask):
 
 
 @set_mask.vjp("x", math="x̄ = ȳ, 0 where mask")
-def _(g, v_shape, mask):
-    return set_mask(g, np.zeros(v_shape, g.dtype), mask)
+def _(g, v_shape, v_dtype, mask):
+    return set_mask(g, np.zeros(v_shape, v_dtype), mask)
 
 
 @set_mask.vjp("v", math="v̄ = ȳ[mask]")

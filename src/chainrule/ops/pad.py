@@ -13,7 +13,7 @@ from .embedding import add_rows
 _WIDTHS = ((0, 0), (1, 2))
 
 
-@op("*s -> *t", formula="{x} padded with {value}", numpy="np.pad({x}, {widths}, constant_values={value})",
+@op("*s -> *t", formula="{x} padded with {value}",
     samples=calls(lambda r: [(r.normal(size=(2, 3)), {"widths": _WIDTHS, "value": 1.5}),
                              (r.normal(size=(2, 4)), {"widths": ((0, 1), (-1, 2)), "value": 0.0})]))  # fmt: skip
 def pad_constant(x, *, widths, value):

@@ -223,7 +223,9 @@ def norm(x, *, p=2.0, dim=None, keepdim=False):
     if p == 1:
         return np.add.reduce(size, axis=dim, keepdims=keepdim)
     if p in (np.inf, -np.inf):
-        return (np.maximum if p > 0 else np.minimum).reduce(size, axis=dim, keepdims=keepdim, initial=0 if p > 0 else None)
+        if p > 0:
+            return np.maximum.reduce(size, axis=dim, keepdims=keepdim, initial=0)
+        return np.minimum.reduce(size, axis=dim, keepdims=keepdim)
     return np.add.reduce(size**p, axis=dim, keepdims=keepdim) ** (1 / p)
 
 
