@@ -54,9 +54,13 @@ class Helpers:
             a.annotation = None
         variables = inspect.getclosurevars(function)
         outer = {**variables.globals, **variables.nonlocals}
-        own = {n.arg for n in ast.walk(made) if isinstance(n, ast.arg)}
-        own |= {n.id for n in ast.walk(made) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-        made = _Rename(self, outer, own).visit(made)
+        given = {n.arg for n in ast.walk(made) if isinstance(n, ast.arg)}
+        local = {n.id for n in ast.walk(made) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} - given
+        called = [n.id for n in ast.walk(made) if isinstance(n, ast.Name) and n.id in outer and n.id not in given | local]
+        self.reserved |= given
+        names = {n: self.expression(n, outer[n]) for n in called}
+        clashes = local & {e.id for e in names.values() if isinstance(e, ast.Name)}
+        made = _Rename(names, {n: ast.Name(n + "_", ast.Load()) for n in clashes}, given | local).visit(made)
         return ast.unparse(ast.fix_missing_locations(made))
 
     def expression(self, name: str, value: Any) -> ast.expr:
@@ -95,12 +99,16 @@ def _parsed(text: str) -> ast.expr:
 
 
 class _Rename(ast.NodeTransformer):
-    def __init__(self, helpers: Helpers, outer: dict[str, Any], own: set[str]) -> None:
-        self.helpers = helpers
+    """Outside names become what they are called here; a local variable called like a helper gets a new name."""
+
+    def __init__(self, outer: dict[str, ast.expr], clashes: dict[str, ast.Name], own: set[str]) -> None:
         self.outer = outer
+        self.clashes = clashes
         self.own = own
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id in self.clashes:
+            return ast.Name(self.clashes[node.id].id, node.ctx)
         if isinstance(node.ctx, ast.Load) and node.id not in self.own and node.id in self.outer:
-            return self.helpers.expression(node.id, self.outer[node.id])
+            return self.outer[node.id]
         return node

@@ -215,6 +215,8 @@ def _array_text(a: np.ndarray[Any, Any]) -> str:
     """A constant array as source."""
     number = uniform(a)
     kind = f"np.{a.dtype.name}" if a.dtype.kind != "b" else "np.bool_"
+    if not a.size:
+        return f"np.zeros({a.shape}, {kind})"
     if number is not None:
         n = number.item()
         body = _setting(n) if not isinstance(n, float) else (repr(int(n)) if np.isfinite(n) and n == int(n) else _setting(n))
@@ -247,7 +249,7 @@ def _cross_entropy(p: Printer, instr: Instr) -> list[tuple[str, str]] | None:
         (f"{s} = {z} - {z}.max(axis=1, keepdims=True)", "softmax does not change, and exp cannot overflow"),
         (f"{e} = np.exp({s})", ""),
         (f"{probs} = {e} / {e}.sum(axis=1, keepdims=True)", f"{x.shape}  softmax: one distribution per row"),
-        (f"{name} = -(({s}[np.arange({n}), {y}] - np.log({e}.sum(axis=1))) / {n}).sum()", "()  cross-entropy, the mean of −log p[target]"),
+        (f"{name} = (np.log({e}.sum(axis=1)) - {s}[np.arange({n}), {y}]).sum() / {n}", "()  the mean of −log p[target]"),
     ]  # fmt: skip
     hot = next((i for i in p.program.instrs if i.op.name == "one_hot" and i.args[0] is target), None)
     if hot is not None and hot.params.get("dim") == 1:

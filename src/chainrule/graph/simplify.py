@@ -183,8 +183,8 @@ def rewrite(program: Program, keep: Iterable[Value] = ()) -> None:
                 maker[out] = instr
 
 
-def common(program: Program, keep: Iterable[Value] = ()) -> None:
-    """Equal instructions are computed once."""
+def common(program: Program, keep: Iterable[Value] = ()) -> dict[Value, Value]:
+    """Equal instructions are computed once. Returns what stood in for what."""
     seen: dict[Any, Instr] = {}
     instead: dict[Value, Value] = {}
     kept = set(keep)
@@ -209,6 +209,7 @@ def common(program: Program, keep: Iterable[Value] = ()) -> None:
     program.instrs = instrs
     program.outputs = [instead.get(v, v) for v in program.outputs]
     program.updates = [(m, instead.get(v, v)) for m, v in program.updates]
+    return instead
 
 
 def dead_code(program: Program) -> None:
@@ -228,7 +229,7 @@ def simplify(program: Program, constants: Iterable[Value] = (), keep: Iterable[V
     keep = list(keep)
     instead = fold(program, constants, keep)
     rewrite(program, keep)
-    common(program, keep)
+    instead.update(common(program, keep))
     dead_code(program)
     return instead
 
