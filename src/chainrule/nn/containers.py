@@ -269,7 +269,7 @@ def _pairs(source: Any, where: str, what: str) -> Any:
     pairs = []
     for i, pair in enumerate(source):
         if not isinstance(pair, Iterable):
-            raise TypeError(f"{where} update sequence element #{i} should be Iterable; is {type(pair).__name__}")
+            raise TypeError(f"{where} update sequence element #{i} should be Iterable; is{type(pair).__name__}")  # sic
         pair = list(pair)
         if len(pair) != 2:
             raise ValueError(f"{where} update sequence element #{i} has length {len(pair)}; 2 is required")
@@ -345,8 +345,7 @@ class ParameterDict(Module):
                 f"not a string (type is '{type(key).__name__}'). Open an issue on "
                 "github if you need non-string keys."
             )
-        # Names that Module itself uses ("type", "training", …) are reachable by [] only.
-        return key if key not in dir(Module) and key != "training" else f"_{key}"
+        return key
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._keys:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core.variable import Variable, wrap
+from ..functions.conversion import rebuild
 from ..tensor import Tensor
 
 __all__ = ["Parameter", "Buffer", "UninitializedParameter", "UninitializedBuffer"]
@@ -46,28 +47,14 @@ class Parameter(Tensor):
         known = memo.get(id(self))
         if known is not None:
             return known
-        copied = _rebuild(type(self), self._array.copy(), self._requires, {})
+        copied = rebuild(type(self), self._array.copy(), self._requires, {})
         memo[id(self)] = copied
         return copied
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        attributes = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
-        return _rebuild, (type(self), self._array, self._requires, attributes)
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
 
     __str__ = __repr__
-
-
-def _rebuild(cls: type, array: np.ndarray[Any, Any], requires: bool, attributes: dict[str, Any]) -> Any:
-    self = object.__new__(cls)
-    if array.dtype is not np.dtype(array.dtype.type):
-        # An unpickled array brings a dtype object of its own; the engine compares dtypes by identity.
-        array = np.array(array, np.dtype(array.dtype.type))
-    self._array, self._node, self._base, self._requires = array, None, None, requires
-    self.__dict__.update(attributes)
-    return self
 
 
 class Buffer(Tensor):
