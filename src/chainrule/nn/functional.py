@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..composites.attention import *  # noqa: F403
 from ..composites.convolution import *  # noqa: F403
 from ..composites.losses import *  # noqa: F403
 from ..composites.normalisation import *  # noqa: F403
