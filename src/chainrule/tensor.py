@@ -197,6 +197,13 @@ class Tensor(Variable):
     def data(self) -> Tensor:
         return wrap(self._array)
 
+    @data.setter
+    def data(self, value: Any) -> None:
+        """Use the memory of another tensor from now on, outside of any graph."""
+        if not isinstance(value, Tensor):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+        self._array = value._array
+
     @property
     def _version(self) -> int:
         return inplace.version(self._array)
