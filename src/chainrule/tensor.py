@@ -208,6 +208,38 @@ class Tensor(Variable):
     def _version(self) -> int:
         return inplace.version(self._array)
 
+    # --- the glass box (everything else about it is in ``explain``) ------------------------------------------------
+
+    def explain(self, wrt: Any = None, entry: Any = None, **options: Any) -> Any:
+        """The chain rule for one derivative of this tensor, in symbols, formulas and numbers (``explain.explain``)."""
+        from .explain import explain
+
+        return explain(self, wrt, entry, **options)
+
+    def backward_source(self) -> Any:
+        """The backward pass as a NumPy program that a person would have written (``explain.backward_source``)."""
+        from .explain import backward_source
+
+        return backward_source(self)
+
+    def backward_steps(self, **options: Any) -> Any:
+        """The backward pass one vjp call at a time (``explain.backward_steps``)."""
+        from .explain import backward_steps
+
+        return backward_steps(self, **options)
+
+    def annotate(self, **options: Any) -> Any:
+        """The forward source, line by line, with values and gradients (``explain.annotate``)."""
+        from .explain import annotate
+
+        return annotate(self, **options)
+
+    def draw(self, **options: Any) -> Any:
+        """The graph as a picture (``explain.draw``)."""
+        from .explain import draw
+
+        return draw(self, **options)
+
     # --- out of the library ---------------------------------------------------------------------------------------
 
     def numpy(self, *, force: bool = False) -> np.ndarray[Any, Any]:

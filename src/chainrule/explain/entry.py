@@ -105,6 +105,8 @@ def _equation(replay: Replay, q: Quantity, entry: Entry, keep: int) -> Equation:
         for out, jacobian in zip(step.outs, columns, strict=True):
             if out.grad is None:
                 continue
+            if np.isnan(jacobian).any() and np.isfinite(np.asarray(step.sent[i])[entry]):
+                jacobian = np.where(np.isnan(jacobian), 0, jacobian)  # an ignored sample: x / (∞ / g), differentiated
             g = np.asarray(out.grad, np.float64)
             flat = np.flatnonzero(jacobian)
             products = g.reshape(-1)[flat] * jacobian.reshape(-1)[flat].astype(np.float64)

@@ -12,7 +12,7 @@ from ..core.locate import user_frame
 from ..core.variable import Variable
 from ..errors import IndexOutOfRange, UsageError, message
 from ..graph.naming import assign_names
-from ..graph.replay import Quantity, Replay
+from ..graph.replay import Quantity, Replay, expanded
 from .entry import Equation, Entry, equations
 from .expression import Expr, latex, numbers, shown, symbol, tex_name, text, times
 from .formula import definition, label, root_label, rule_text
@@ -66,7 +66,7 @@ def explain(
         return _second(y, wrt, entry, terms, seen)
     if order != 1:
         raise UsageError(message(f"explain: order must be 1 or 2, not {order}"))
-    replay = replayed(y, seen)
+    replay = replayed(expanded(y) if isinstance(y, Variable) and y.requires_grad else y, seen)
     q, at = _resolve(replay, wrt, entry)
     return Explanation(replay, q, at, terms)
 

@@ -38,9 +38,12 @@ def column(step: Step, i: int, entry: Entry) -> list[np.ndarray[Any, Any]]:
     previous = state.grad, state.recorder
     state.grad, state.recorder = True, None
     try:
-        g = [wrap(np.zeros(q.array.shape, q.array.dtype), None, True) for q in step.outs]
+        # The rule is linear in g, so any g gives its matrix; at 1 nothing is divided by zero.
+        g = [wrap(np.ones(q.array.shape, q.array.dtype), None, True) for q in step.outs]
         gi = _apply(node, i, tuple(g) if node.op.outputs != 1 else g[0])
         if gi is None or not isinstance(gi, Variable) or not gi._requires:
+            if gi is not None and np.any(gi._array if isinstance(gi, Variable) else gi):
+                raise NotImplementedError(f"{step.op.name} computes its gradient in one piece")
             return [np.zeros(q.array.shape) for q in step.outs]
         seed = np.zeros(gi._array.shape, gi._array.dtype)
         seed[entry] = 1
@@ -151,7 +154,7 @@ def local(step: Step, i: int, entry: Entry, j: Entry, value: float) -> Expr:
             found = None
         if found is not None and _close(found.value, value):
             return found
-    if value == int(value) and abs(value) < 1e6:
+    if abs(value) < 1e6 and value == int(value):
         return number(value)
     target = step.args[i]
     inner = target.name if isinstance(target, Quantity) and target.name else step.op.inputs[0 if step.op.variadic else i]

@@ -283,12 +283,14 @@ def _leaves_first(instrs: list[Instr], outputs: list[Value], grads: list[tuple[Q
     for k, instr in enumerate(instrs):
         for v in set(instr.values):
             users.setdefault(v, []).append(k)
-    rank: dict[int, int] = {}
+    rank: dict[int, int] = {}  # what is two steps or less from one leaf's gradient, and leads nowhere else
+    steps: dict[int, int] = {}
     for k in range(len(instrs) - 1, -1, -1):
-        after = [u for o in instrs[k].outs for u in users.get(o, ())]
-        own = [place[o] for o in instrs[k].outs if o in place]
-        if all(u in rank for u in after) and (after or own):
-            rank[k] = min([*own, *(rank[u] for u in after)])
+        after = {u for o in instrs[k].outs for u in users.get(o, ())}
+        ends = {place[o] for o in instrs[k].outs if o in place} | {rank.get(u, -1) for u in after}
+        steps[k] = max((steps[u] + 1 for u in after), default=0)
+        if len(ends) == 1 and -1 not in ends and steps[k] <= 2:
+            rank[k] = ends.pop()
     made = {o for i in instrs for o in i.outs}
     missing = [len({v for v in i.values if v in made}) for i in instrs]
     ready = [(0, rank[k], k) if k in rank else (1, k, k) for k, n in enumerate(missing) if n == 0]

@@ -106,6 +106,13 @@ class _Rename(ast.NodeTransformer):
         self.clashes = clashes
         self.own = own
 
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        inner = node.value
+        if node.attr == "body" and isinstance(inner, ast.Attribute) and inner.attr == "op":
+            return self.visit(inner.value)  # some_op.op.body is what the helper is
+        node.value = self.visit(node.value)
+        return node
+
     def visit_Name(self, node: ast.Name) -> ast.expr:
         if node.id in self.clashes:
             return ast.Name(self.clashes[node.id].id, node.ctx)

@@ -22,7 +22,7 @@ from ..core.variable import Variable, wrap
 from ..errors import GradientError, ModifiedError, message
 from .trace import Recorder, module_name
 
-__all__ = ["Edge", "Replay", "Step", "reachable"]
+__all__ = ["Edge", "Quantity", "Replay", "Step", "expanded", "reachable"]
 
 
 def reachable(root: Any) -> list[Node]:
@@ -40,6 +40,52 @@ def reachable(root: Any) -> list[Node]:
             if type(source) is Node and source not in seen:
                 stack.append(source)
     return sorted(seen, key=lambda n: n.seq)
+
+
+def expanded(root: Any, names: frozenset[str] = frozenset({"lstm", "gru", "rnn"})) -> Any:
+    """The same graph with some shortcuts written out by what they are derived from: a recurrence, step by step.
+
+    Gives ``root`` itself when there is nothing to write out. The new nodes keep the old ones' places and modules.
+    """
+    order = reachable(root)
+    if not any(n.op.name in names for n in order):
+        return root
+    made: dict[tuple[int, int], Any] = {}
+    placed: dict[int, Node] = {}
+    previous = state.grad, state.recorder, state.saved_hooks
+    state.grad, state.recorder, state.saved_hooks = True, None, None
+    try:
+        for node in order:
+            if node.saved is None:
+                return root  # the replay says that it was freed
+            inputs: list[Any] = []
+            for i, edge in enumerate(node.edges):
+                if edge is None:
+                    value: Any = None if node.consts is None else node.consts[i]
+                    inputs.append(wrap(value) if isinstance(value, np.ndarray) else value)
+                elif isinstance(edge, Variable):
+                    _check(edge._array, node)
+                    inputs.append(edge)
+                else:
+                    source, output = edge if type(edge) is tuple else (edge, 0)
+                    inputs.append(made[id(source), output])
+            call: Any = node.op.derived if node.op.name in names and node.op.derived is not None else node.op.call
+            result = call(*inputs, **node.params)
+            outs = result if isinstance(result, (tuple, list)) else (result,)
+            stack = [t._node[0] if type(t._node) is tuple else t._node for t in outs]
+            while stack:
+                new = stack.pop()
+                if type(new) is not Node or new.seq <= order[-1].seq or id(new) in placed:
+                    continue
+                placed[id(new)] = new
+                new.code, new.lasti, new.module = node.code, node.lasti, node.module
+                stack += [e[0] if type(e) is tuple else e for e in new.edges if e is not None]
+            for i, t in enumerate(outs):
+                made[id(node), i] = t
+    finally:
+        state.grad, state.recorder, state.saved_hooks = previous
+    node, i = root._node if type(root._node) is tuple else (root._node, 0)
+    return made[id(node), i]
 
 
 class Edge(NamedTuple):

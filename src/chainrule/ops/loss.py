@@ -339,7 +339,7 @@ def cross_entropy(x, target, weight, *, ignore_index, reduction):
         return np.add.reduce(np.log(total[:, 0]) - picked) / d, p, d
     axis = 1 if x.ndim > 1 else 0
     c = _coefficients(target, weight, x.shape[axis], x.dtype, ignore_index, reduction)
-    d = 1 / c
+    d = np.divide(1, c, out=np.full_like(c, np.inf), where=c != 0)  # ∞: what is ignored gets no gradient
     if x.size == 0:
         return _nll_value(np.zeros(target.shape, x.dtype), c, reduction), x, d
     s = x - np.maximum.reduce(x, axis=axis, keepdims=True)
