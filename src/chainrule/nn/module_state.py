@@ -38,6 +38,16 @@ class _Problems(list[str]):
         self.pending: list[Any] = []
 
 
+class _PublicHook:
+    """A state_dict hook that changes the dict in place and returns nothing."""
+
+    def __init__(self, hook: Any) -> None:
+        self.hook = hook
+
+    def __call__(self, *args: Any) -> Any:
+        return self.hook(*args)
+
+
 class StatefulModule:
     """The half of Module that reads and writes state dicts."""
 
@@ -102,14 +112,18 @@ class StatefulModule:
         for hook in self._state_dict_hooks.values():  # type: ignore[attr-defined]
             changed = hook(self, destination, prefix, metadata)
             if changed is not None:
+                if isinstance(hook, _PublicHook):
+                    raise RuntimeError("state_dict post-hook must return None")
                 destination = changed
         return destination
 
     def register_state_dict_post_hook(self, hook: Any) -> RemovableHandle:
         """Call ``hook(module, state_dict, prefix, local_metadata)`` after the state_dict is made."""
-        return add_hook(self._state_dict_hooks, hook)  # type: ignore[attr-defined]
+        return add_hook(self._state_dict_hooks, _PublicHook(hook))  # type: ignore[attr-defined]
 
-    _register_state_dict_hook = register_state_dict_post_hook
+    def _register_state_dict_hook(self, hook: Any) -> RemovableHandle:
+        """The older form, whose hook may return another dict."""
+        return add_hook(self._state_dict_hooks, hook)  # type: ignore[attr-defined]
 
     def register_state_dict_pre_hook(self, hook: Any) -> RemovableHandle:
         """Call ``hook(module, prefix, keep_vars)`` before the state_dict is made."""
