@@ -28,9 +28,9 @@ class TrainConfig:
     target: str | None = None
     hidden: tuple[int, ...] = (128, 64)
     activation: str = "relu"
-    norm: str = "none"
+    norm: str = "batch"
     residual: bool = False
-    dropout: float = 0.1
+    dropout: float = 0.2
     loss: str = "auto"
     optimizer: str = "adam"
     lr: float = 3e-3
