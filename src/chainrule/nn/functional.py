@@ -7,6 +7,7 @@ from typing import Any
 from ..composites.attention import *  # noqa: F403
 from ..composites.convolution import *  # noqa: F403
 from ..composites.losses import *  # noqa: F403
+from ..composites.more_losses import *  # noqa: F403
 from ..composites.normalisation import *  # noqa: F403
 from ..composites.pooling import *  # noqa: F403
 from ..core.variable import Variable

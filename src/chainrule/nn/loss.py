@@ -9,7 +9,10 @@ from . import functional as F
 from ._declared import Declared
 
 __all__ = [
-    "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "L1Loss", "MSELoss", "NLLLoss", "SmoothL1Loss",
+    "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CosineEmbeddingLoss", "CrossEntropyLoss", "GaussianNLLLoss",
+    "HingeEmbeddingLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "MarginRankingLoss", "MultiLabelMarginLoss",
+    "MultiLabelSoftMarginLoss", "MultiMarginLoss", "NLLLoss", "NLLLoss2d", "PoissonNLLLoss", "SmoothL1Loss",
+    "SoftMarginLoss", "TripletMarginLoss", "TripletMarginWithDistanceLoss",
 ]  # fmt: skip
 
 _OLD: dict[str, Any] = {"size_average": None, "reduce": None}
@@ -75,3 +78,71 @@ class BCEWithLogitsLoss(
     Loss, function="binary_cross_entropy_with_logits", weight=None, **_OLD, reduction="mean", pos_weight=None
 ):
     """Binary cross-entropy of σ(x), for logits x."""
+
+
+class NLLLoss2d(NLLLoss):
+    """``NLLLoss`` by its older name for images."""
+
+
+class KLDivLoss(Loss, function="kl_div", **_OLD, reduction="mean", log_target=False):
+    """t (log t − x), for log probabilities x."""
+
+
+class PoissonNLLLoss(
+    Loss, function="poisson_nll_loss", log_input=True, full=False, size_average=None, eps=1e-8, reduce=None,
+    reduction="mean",
+):  # fmt: skip
+    """eˣ − t·x."""
+
+
+class GaussianNLLLoss(Loss, function="gaussian_nll_loss", full=False, eps=1e-6, reduction="mean"):
+    """½ (log var + (x − t)² / var)."""
+
+
+class CosineEmbeddingLoss(Loss, function="cosine_embedding_loss", margin=0.0, **_OLD, reduction="mean"):
+    """1 − cos(x₁, x₂) where the target is 1, max(0, cos − margin) where it is −1."""
+
+
+class HingeEmbeddingLoss(Loss, function="hinge_embedding_loss", margin=1.0, **_OLD, reduction="mean"):
+    """x where the target is 1, max(0, margin − x) where it is −1."""
+
+
+class MarginRankingLoss(Loss, function="margin_ranking_loss", margin=0.0, **_OLD, reduction="mean"):
+    """max(0, −t (x₁ − x₂) + margin)."""
+
+
+class MultiLabelMarginLoss(Loss, function="multilabel_margin_loss", **_OLD, reduction="mean"):
+    """Σ max(0, 1 − x[t] + x[i]) / C over targets t and other classes i."""
+
+
+class MultiLabelSoftMarginLoss(
+    Loss, function="multilabel_soft_margin_loss", weight=None, **_OLD, reduction="mean"
+):
+    """Binary cross-entropy of each class's logit, averaged over the classes."""
+
+
+class MultiMarginLoss(
+    Loss, function="multi_margin_loss", p=1, margin=1.0, weight=None, **_OLD, reduction="mean"
+):
+    """Σ max(0, margin − x[t] + x[i])ᵖ / C over the other classes."""
+
+
+class SoftMarginLoss(Loss, function="soft_margin_loss", **_OLD, reduction="mean"):
+    """log(1 + e^(−t·x))."""
+
+
+class TripletMarginLoss(
+    Loss, function="triplet_margin_loss", margin=1.0, p=2.0, eps=1e-6, swap=False, **_OLD, reduction="mean"
+):
+    """max(0, d(a, p) − d(a, n) + margin)."""
+
+
+class TripletMarginWithDistanceLoss(
+    Loss, function="triplet_margin_with_distance_loss", distance_function=None, margin=1.0, swap=False,
+    reduction="mean",
+):  # fmt: skip
+    """``TripletMarginLoss`` with a distance of one's own."""
+
+
+class CTCLoss(Loss, function="ctc_loss", blank=0, reduction="mean", zero_infinity=False):
+    """−log of the probability of all alignments of a label sequence."""
