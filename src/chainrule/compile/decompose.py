@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,21 @@ from ..core.variable import wrap
 from ..graph.program import Instr, Program, Value
 from ..graph.trace import Recorder
 
-__all__ = ["decompose"]
+__all__ = ["Check", "decompose"]
 
 FORMULAS: dict[str, Callable[..., Any]] = {}
-CHECKS = {"cross_entropy", "nll"}
-"""Ops whose integer targets have to be checked before the step changes anything."""
+CHECKED = {"cross_entropy": 1, "nll": 1, "class_coefficients": 0}
+"""Ops with integer targets, at this place, that have to be checked before the step changes anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Before a run: every target is a class, or ``ignore`` (with ``plain``: a class and not ``ignore``)."""
+
+    target: Value
+    classes: int
+    ignore: int
+    plain: bool
 
 
 def formula(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -77,7 +88,7 @@ def _gelu(x: Any, *, approximate: str = "none") -> Any:
 
 @formula("elu")
 def _elu(x: Any, *, alpha: float = 1.0, scale: float = 1.0, rate: float = 1.0) -> Any:
-    low = _call("expm1", _call("minimum", x, x * 0) * rate) if False else _call("expm1", _call("where", x > 0, 0.0, x) * rate)
+    low = _call("expm1", _call("where", x > 0, 0.0, x) * rate)
     return _call("where", x > 0, x * scale, low * (alpha * scale))
 
 
@@ -134,8 +145,12 @@ def _rms_norm(x: Any, weight: Any, *, axes: int, eps: float) -> Any:
     return (_call("clone", x_hat) if weight is None else x_hat * weight), x_hat, inv_rms
 
 
-def _class_parts(x: Any, target: Any, ignore_index: int, reduction: str) -> tuple[Any, Any]:
+def _class_parts(x: Any, target: Any, ignore_index: int, reduction: str, plain: bool) -> tuple[Any, Any]:
+    """Which entry is the target's, and each sample's factor: one number where no target is ignored."""
     hot = _call("one_hot", target, classes=x.shape[1], dim=1)
+    if plain:
+        n = target._array.size
+        return hot, wrap(np.full((), 1 / n if reduction == "mean" else 1, x._array.dtype))
     c = _call("cast", _call("ne", target, ignore_index), dtype=x._array.dtype)
     if reduction == "mean":
         c = c / _sum(c, None, False)
@@ -143,7 +158,7 @@ def _class_parts(x: Any, target: Any, ignore_index: int, reduction: str) -> tupl
 
 
 def _class_loss(logp: Any, c: Any, reduction: str) -> Any:
-    loss = _call("where", c == 0, 0.0, -c * logp)
+    loss = -c * logp if c.ndim == 0 else _call("where", c == 0, 0.0, -c * logp)
     return loss if reduction == "none" else _sum(loss, None, False)
 
 
@@ -152,32 +167,40 @@ def _pick(hot: Any, x: Any) -> Any:
 
 
 @formula("cross_entropy")
-def _cross_entropy(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str) -> Any:
+def _cross_entropy(
+    x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str, plain: bool = False
+) -> Any:
     if weight is not None or x.ndim != 2 or 0 in x.shape or x.shape[1] < 2:
         return None
-    hot, c = _class_parts(x, target, ignore_index, reduction)
+    hot, c = _class_parts(x, target, ignore_index, reduction, plain)
     s = x - _call("amax", x, dim=(1,), keepdim=True)
     e = _call("exp", s)
     total = _sum(e, (1,))
     p = e / total
     logp = _pick(hot, s) - _call("reshape", _call("log", total), shape=(x.shape[0],))
-    return _class_loss(logp, c, reduction), p, c
+    if plain:
+        d = wrap(np.full((), target._array.size if reduction == "mean" else 1, x._array.dtype))
+    else:
+        d = _call("where", c == 0, math.inf, 1 / c)
+    return _class_loss(logp, c, reduction), p, d
 
 
 @formula("nll")
 def _nll(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str) -> Any:
     if weight is not None or x.ndim != 2 or 0 in x.shape or x.shape[1] < 2:
         return None
-    hot, c = _class_parts(x, target, ignore_index, reduction)
+    hot, c = _class_parts(x, target, ignore_index, reduction, False)
     return _class_loss(_pick(hot, x), c, reduction)
 
 
 @formula("class_coefficients")
 def _class_coefficients(
-    target: Any, weight: Any, *, classes: int, dtype: Any, ignore_index: int, reduction: str
+    target: Any, weight: Any, *, classes: int, dtype: Any, ignore_index: int, reduction: str, plain: bool = False
 ) -> Any:
     if weight is not None or target.ndim != 1 or 0 in target.shape:
         return None
+    if plain:
+        return wrap(np.full((), 1 / target._array.size if reduction == "mean" else 1, dtype))
     c = _call("cast", _call("ne", target, ignore_index), dtype=np.dtype(dtype))
     return c / _sum(c, None, False) if reduction == "mean" else c
 
@@ -212,8 +235,32 @@ def _traced(instr: Instr, function: Callable[..., Any]) -> Program | None:
     return recorder.finish(results)
 
 
-def decompose(program: Program) -> Program:
-    """Replace every op that has a formula (or a ``derived`` composite) by the ops of it, again and again."""
+def _class_check(instr: Instr, args: tuple[Any, ...], made: dict[Value, Instr], outside: set[Value]) -> Check | None:
+    """What to check for an op with class targets; None where the targets are computed inside the program."""
+    target = args[CHECKED[instr.op.name]]
+    if not isinstance(target, Value) or target.dtype.kind != "i":
+        return None
+    source = target
+    while source in made and made[source].op.is_view:
+        source = made[source].args[0]
+    if source not in outside:
+        return None
+    if instr.op.name == "class_coefficients":
+        classes, plain = instr.params["classes"], instr.outs[0].shape == ()
+    else:
+        classes = args[0].shape[1] if len(args[0].shape) > 1 else args[0].shape[0]
+        plain = instr.op.name == "cross_entropy" and instr.outs[2].shape == ()
+    return Check(target, classes, instr.params["ignore_index"], plain)
+
+
+def decompose(program: Program, checks: list[Check] | None = None, frozen: set[Value] | None = None) -> Program:
+    """Replace every op that has a formula (or a ``derived`` composite) by the ops of it, again and again.
+
+    Conditions that the ops' bodies check go to ``checks``; without that list such ops stay. Constants that the
+    formulas bring along go to ``frozen``.
+    """
+    made = {o: i for i in program.instrs for o in i.outs}
+    outside = {*program.inputs, *program.constants}
     mapping: dict[Value, Value] = {}
     constants = dict(program.constants)
     cache: dict[Any, Program | None] = {}
@@ -231,16 +278,27 @@ def decompose(program: Program) -> Program:
             if function is None and op.derived is not None and len(instr.outs) == 1:
                 function = op.derived
             args = tuple(new(a) for a in instr.args)
+            extra: dict[str, Any] = {}
+            check: Check | None = None
+            if op.name in CHECKED:
+                check = _class_check(instr, args, made, outside) if checks is not None else None
+                if check is None:
+                    function = None
+                elif check.plain:
+                    extra["plain"] = True
             if function is not None and depth < 4 and op.name not in ("relu", "sigmoid"):
                 key = (
-                    op.name, repr(instr.params),
+                    op.name, repr(instr.params), repr(extra),
                     tuple((a.shape, a.dtype, args.index(a)) if isinstance(a, Value) else repr(a) for a in args),
                     tuple((o.shape, o.dtype) for o in instr.outs),
                 )  # fmt: skip
                 if key not in cache:
-                    cache[key] = _traced(Instr(op, args, instr.params, instr.outs, instr.place, instr.module), function)
+                    stand = Instr(op, args, {**instr.params, **extra}, instr.outs, instr.place, instr.module)
+                    cache[key] = _traced(stand, function)
                 inner = cache[key]
                 if inner is not None:
+                    if check is not None and checks is not None and check not in checks:
+                        checks.append(check)
                     rename: dict[Value, Value] = {}
                     order: list[Value] = []
                     for a in args:
@@ -250,6 +308,8 @@ def decompose(program: Program) -> Program:
                         rename[stand] = actual
                     for v, array in inner.constants.items():
                         constants[v] = array
+                        if frozen is not None:
+                            frozen.add(v)
                     fresh: list[Instr] = []
                     for i in inner.instrs:
                         outs = tuple(Value(o.shape, o.dtype, o.name) for o in i.outs)

@@ -7,7 +7,9 @@ optimizer state and gradients stay the tensors they are, so compiled and eager c
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import struct
 import sys
 import threading
 import types
@@ -268,6 +270,8 @@ class _Variant:
                 grads.remove((p, g))
         program = recorder.finish([*outs, *(g for _, g in grads)])
         self.outs_n = len(outs)
+        self.leaves_n = len(leaves)
+        self.requires = [t._requires for t in leaves]
         self.returned = [(t._array.shape, t._array.dtype) for t in outs]
         self.grads: list[list[Any]] = []
         for p, g in grads:
@@ -280,9 +284,8 @@ class _Variant:
         bound = [(v, t) for v, t in tensors.items() if id(t) not in input_ids]
         frozen = self.find_frozen(recorder, program, [t for _, t in bound])
         self.result = result
+        self.bound = bound
         self.build(program, frozen)
-        used = self.step.program.constants
-        self.bound = [(v, t) for v, t in bound if v in used]
         self.tensors = [t for _, t in self.bound]
         self.arrays = [t._array for t in self.tensors]
         self.guard_objects()
@@ -311,13 +314,16 @@ class _Variant:
         self.raw = program
         try:
             program = passes.drop(program)
-            program = decompose(program)
+            checks: list[Any] = []
+            program = decompose(program, checks, frozen)
             for _ in range(2):
                 program = passes.fold(program, frozen)
                 program = passes.simplify(program)
                 program = passes.share(program)
             program = passes.drop(program)
-            self.step = link.Step(program)
+            used = {*program.constants}
+            self.bound = [(v, t) for v, t in self.bound if v in used]
+            self.step = link.Step(program, checks=checks, watched=self.bound)
         except ChainruleError:
             raise
         except Exception as error:
@@ -338,23 +344,29 @@ class _Variant:
             (o, getattr(o, "_plan", None), [(g, {**g}) for g in o.param_groups]) for o in reach.optimizers.values()
         ]
         self.grad_mode = state.grad
+        self.cells = [c for c, _ in reach.cells]
+        self.contents = [x for _, x in reach.cells]
+        self.scope_names = [(scope, name) for scope, name, _ in reach.names]
+        self.scope_contents = [x for _, _, x in reach.names]
+        self.step.watch([(id(t) + _SLOT, id(a)) for t, a in zip(self.tensors, self.arrays, strict=True)])
 
     def holds(self) -> bool:
-        """Whether everything the recording depended on is as it was."""
+        """Whether the objects that the recording depended on are as they were."""
         if state.grad is not self.grad_mode:
             return False
         if self.modules:
-            if [m.training for m in self.modules] != self.training:
+            if list(map(_training, self.modules)) != self.training:
                 return False
             members = list(chain.from_iterable(map(_dict_values, self.dicts)))
             if len(members) != len(self.members) or not all(map(is_, members, self.members)):
                 return False
-        for cell, content in self.reach.cells:
-            if cell.cell_contents is not content and cell.cell_contents != content:
+        for cell, content in zip(self.cells, self.contents, strict=True):
+            now = cell.cell_contents
+            if now is not content and not _same(now, content):
                 return False
-        for scope, name, content in self.reach.names:
+        for (scope, name), content in zip(self.scope_names, self.scope_contents, strict=True):
             now = scope.get(name)
-            if now is not content and now != content:
+            if now is not content and not _same(now, content):
                 return False
         for o, plan, groups in self.optimizers:
             if getattr(o, "_plan", None) is not plan or len(o.param_groups) != len(groups):
@@ -362,31 +374,36 @@ class _Variant:
             for now, (old, copy) in zip(o.param_groups, groups, strict=True):
                 if now is not old:
                     return False
+                copy["lr"] = now["lr"]
                 if now != copy:
-                    if now.keys() != copy.keys():
-                        return False
-                    for k, x in now.items():
-                        if k != "lr" and x is not copy[k] and x != copy[k]:
-                            return False
-                    copy["lr"] = now["lr"]
-        if not all(map(is_, map(_array_of, self.tensors), self.arrays)):
-            for i, (v, t) in enumerate(self.bound):
-                if t._array is not self.arrays[i]:
-                    old, new = self.arrays[i], t._array
-                    if old.shape != new.shape or old.dtype != new.dtype or old.strides != new.strides:
-                        return False
-                    if self.step.program.constants[v] is not old:
-                        return False
-                    self.step.rebind(v, new)
-                    self.arrays[i] = new
+                    return False
         for p, g in self.accumulated:
             if p._grad is not g:
                 return False
         return True
 
+    def rebind(self) -> bool:
+        """Follow tensors whose memory was replaced by other memory of the same kind (``p.data = …``)."""
+        changed = False
+        for i, (v, t) in enumerate(self.bound):
+            old, new = self.arrays[i], t._array
+            if old is new:
+                continue
+            if old.shape != new.shape or old.dtype != new.dtype or old.strides != new.strides:
+                return False
+            if self.step.program.constants[v] is not old or not new.flags.writeable:
+                return False
+            self.step.rebind(v, new)
+            self.arrays[i] = new
+            changed = True
+        if changed:
+            self.step.watch([(id(t) + _SLOT, id(a)) for t, a in zip(self.tensors, self.arrays, strict=True)])
+        return True
+
     # -- running ---------------------------------------------------------------------------------------------------
 
-    def run(self, leaves: list[Any]) -> Any:
+    def act(self) -> None:
+        """What has to be done, and read, before every run: step counts, learning rates, random numbers."""
         for kind, action, memory in self.actions:
             if kind == "do":
                 action()
@@ -397,20 +414,24 @@ class _Variant:
                 memory[...] = now._array if isinstance(now, Variable) else now
             else:
                 memory[...] = action()
-        inputs: list[Any] = []
-        for t in leaves:
-            a = t._array
+
+    def run(self, leaves: list[Any]) -> Any:
+        """One step, or ``MISS`` where something that the recording depended on has changed."""
+        if not self.holds() or not self.rebind():
+            return MISS
+        inputs = [t._array for t in leaves]
+        for i, a in enumerate(inputs):
             if not a.flags.c_contiguous:
-                a = np.ascontiguousarray(a)
-            inputs.append(a)
+                inputs[i] = np.ascontiguousarray(a)
+        if self.step.check(*inputs) is not self.step.yes:
+            return MISS
+        self.act()
         outputs = [np.empty(shape, dtype) for shape, dtype in self.returned]
         for pair in self.grads:
-            g = pair[1]
-            if _refs(g) > 3:  # somebody looked at this gradient and kept it: it must not change under their hands
-                fresh = wrap(np.empty_like(g._array))
-                if pair[0]._grad is not g or _refs(g) > 4:
-                    pair[1] = g = fresh
-            outputs.append(g._array)
+            if _refs(pair[1]) != self.grad_refs or pair[0]._grad is not pair[1]:
+                # Somebody kept this gradient: it must not change under their hands.
+                pair[1] = wrap(np.empty_like(pair[1]._array))
+        outputs += [g._array for _, g in self.grads]
         self.step.run(inputs, outputs)
         for p, g in self.grads:
             p._grad = g
@@ -419,6 +440,125 @@ class _Variant:
         if self.out_spec == ("t",):
             return wrap(outputs[0])
         return _unflatten(self.out_spec, iter([wrap(a) for a in outputs[: self.outs_n]]))
+
+    grad_refs = 3  # the parameter, the pair, and the argument of getrefcount itself
+
+    def fast(self) -> Any:
+        """The same as ``run`` for positional tensors and a single result, as one flat function."""
+        if self.out_spec != ("t",) or self.step.calls or self.step.late or self.accumulated:
+            return None
+        n = len(self.step.program.inputs)
+        if n != self.leaves_n or self.spec != ((tuple, (("t",),) * n), (dict, ())):
+            return None
+        xs = [f"x{i}" for i in range(n)]
+        scope: dict[str, Any] = {
+            "st": state, "MISS": MISS, "check": self.step.check, "yes": self.step.yes, "native": self.step.native,
+            "holds": self.holds, "act": self.act, "empty": np.empty, "wrap": wrap, "pairs": self.grads,
+            "shape": self.returned[0][0], "dtype": self.returned[0][1], "refs": _refs, "T": variable_type(),
+            "array": np.empty_like, "modules": self.modules, "training": self.training, "_training": _training,
+            "cells": self.cells, "contents": self.contents, "_content": _content, "is_": is_, "values": _dict_values,
+            "dicts": self.dicts, "members": self.members, "flat": chain.from_iterable,
+        }  # fmt: skip
+        lines = [
+            f"def fast({', '.join(xs)}):",
+            f"    if st.recorder is not None or st.grad is not {self.grad_mode}: return MISS",
+        ]
+        for i, x in enumerate(xs):
+            requires = self.requires[i]
+            lines.append(f"    if type({x}) is not T or {x}._requires is not {requires}: return MISS")
+            lines.append(f"    a{i} = {x}._array")
+        if n > 1:
+            lines += [f"    if a{i} is a{j}: return MISS" for i in range(n) for j in range(i)]
+        arrays = [f"a{i}" for i in range(n)]
+        lines.append(f"    if check({', '.join(arrays)}) is not yes: return MISS")
+        if self.modules:
+            lines.append("    if list(map(_training, modules)) != training: return MISS")
+        if self.members:
+            lines.append("    if not all(map(is_, flat(map(values, dicts)), members)): return MISS")
+        if self.cells:
+            lines.append("    if not all(map(is_, map(_content, cells), contents)) and not holds(): return MISS")
+        by_scope: dict[int, tuple[Any, list[str], list[Any]]] = {}
+        for (where, name), content in zip(self.scope_names, self.scope_contents, strict=True):
+            entry = by_scope.setdefault(id(where), (where, [], []))
+            entry[1].append(name)
+            entry[2].append(content)
+        for i, (where, names, contents) in enumerate(by_scope.values()):
+            scope[f"G{i}"] = where
+            for j, (name, content) in enumerate(zip(names, contents, strict=True)):
+                scope[f"g{i}_{j}"] = content
+                lines.append(f"    if G{i}.get({name!r}) is not g{i}_{j} and not holds(): return MISS")
+        for i, (o, plan, groups) in enumerate(self.optimizers):
+            scope[f"o{i}"], scope[f"plan{i}"] = o, plan
+            scope[f"n{i}"] = len(groups)
+            lines.append(f"    if o{i}.__dict__.get('_plan') is not plan{i}: return MISS")
+            lines.append(f"    groups = o{i}.param_groups")
+            lines.append(f"    if len(groups) != n{i}: return MISS")
+            for j, (old, copy) in enumerate(groups):
+                scope[f"old{i}_{j}"], scope[f"copy{i}_{j}"] = old, copy
+                lines.append(f"    if groups[{j}] is not old{i}_{j}: return MISS")
+                lines.append(f"    copy{i}_{j}['lr'] = old{i}_{j}['lr']")
+                lines.append(f"    if old{i}_{j} != copy{i}_{j}: return MISS")
+        for i, (kind, action, memory) in enumerate(self.actions):
+            scope[f"act{i}"], scope[f"m{i}"] = action, memory
+            if kind == "do":
+                lines.append(f"    act{i}()")
+            elif kind == "many":
+                lines.append(f"    m{i}[:] = act{i}()")
+                scope[f"m{i}"] = memoryview(memory)
+                lines[-1] = f"    pack{i}(m{i}, 0, *act{i}())"
+                scope[f"pack{i}"] = struct.Struct(f"{len(memory)}d").pack_into
+            else:
+                lines.append(f"    now = act{i}()")
+                lines.append(f"    m{i}[...] = getattr(now, '_array', now)")
+        lines.append("    out = empty(shape, dtype)")
+        outs = ["out"]
+        many = len(self.grads) > 24
+        if many:
+            lines.append("    for pair in pairs:")
+            lines.append(f"        if refs(pair[1]) != {self.grad_refs} or pair[0]._grad is not pair[1]:")
+            lines.append("            pair[1] = wrap(array(pair[1]._array))")
+            lines.append(f"    native({', '.join([*arrays, *outs])}, *[pair[1]._array for pair in pairs])")
+            lines.append("    for p, g in pairs: p._grad = g")
+        else:
+            for i, (p, _) in enumerate(self.grads):
+                scope[f"p{i}"], scope[f"q{i}"] = p, self.grads[i]
+                lines.append(f"    g{i} = q{i}[1]")
+                lines.append(f"    if refs(g{i}) != {self.grad_refs + 1} or p{i}._grad is not g{i}:")
+                lines.append(f"        q{i}[1] = g{i} = wrap(array(g{i}._array))")
+                outs.append(f"g{i}._array")
+            lines.append(f"    native({', '.join([*arrays, *outs])})")
+            lines += [f"    p{i}._grad = g{i}" for i in range(len(self.grads))]
+        for i, p in enumerate(self.cleared):
+            scope[f"c{i}"] = p
+            lines.append(f"    c{i}._grad = None")
+        lines.append("    return wrap(out)")
+        exec("\n".join(lines), scope)  # noqa: S102 - made of the names above only
+        return scope["fast"]
+
+
+MISS = object()
+"""What a run gives back when its guards do not hold."""
+_training = attrgetter("training")
+_content = attrgetter("cell_contents")
+
+
+def variable_type() -> type:
+    """The class of tensors."""
+    return type(wrap(np.zeros(1)))
+
+
+def _slot_offset() -> int:
+    """Where a tensor object keeps the pointer to its array, so that native code can see that it is still the same."""
+    probe = wrap(np.zeros(1))
+    for offset in range(16, type(probe).__basicsize__, 8):
+        if ctypes.c_void_p.from_address(id(probe) + offset).value == id(probe._array):
+            return offset
+    raise CompileError("compile: tensor objects have an unknown layout")
+
+
+def _same(now: Any, then: Any) -> bool:
+    """Equality for plain Python values; anything else is the same only if it is the same object."""
+    return type(now) is type(then) and isinstance(now, (int, float, str, bytes, bool, tuple, frozenset)) and now == then
 
 
 def _freed(node: Any) -> bool:
@@ -470,6 +610,9 @@ def _restore(saved: Any) -> None:
         generator.set_state(stream_state)
 
 
+_SLOT = _slot_offset()
+
+
 class Compiled:
     """A compiled function: call it as the original. ``source()``, ``report()`` and ``llvm()`` show what runs."""
 
@@ -481,40 +624,40 @@ class Compiled:
         self._last: _Variant | None = None
         self._eager: str = ""
         self._lock = threading.RLock()
+        self._arity = -1
+        self._fast: Any = None
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs and len(args) == self._arity:
+            with self._lock:
+                result = self._fast(*args)
+            if result is not MISS:
+                return result
         if state.recorder is not None or self._eager:
             return self.__wrapped__(*args, **kwargs)
         leaves: list[Any] = []
-        key: list[Any] = []
-        flat = not kwargs
-        if flat:
-            for a in args:
-                if isinstance(a, Variable):
-                    array = a._array
-                    leaves.append(a)
-                    key.append(array.shape)
-                    key.append(array.dtype)
-                    key.append(a._requires)
-                else:
-                    flat = False
-                    break
-        if not flat:
-            leaves = []
-            spec = (_flatten(args, leaves), _flatten(kwargs, leaves))
-            key = [spec, *((t._array.shape, t._array.dtype, t._requires) for t in leaves)]
+        spec = (_flatten(args, leaves), _flatten(kwargs, leaves))
+        key: list[Any] = [spec, state.grad, *((t._array.shape, t._array.dtype, t._requires) for t in leaves)]
         if len(leaves) > 1 and len({id(t._array) for t in leaves}) != len(leaves):
             key.append(tuple(id(t._array) for t in leaves))
+        found = tuple(key)
         with self._lock:
-            found = tuple(key)
             for variant in self.variants.get(found, ()):
-                if variant.holds():
-                    self._last = variant
-                    return variant.run(leaves)
+                result = variant.run(leaves)
+                if result is not MISS:
+                    self._use(variant)
+                    return result
             return self._record(found, args, kwargs)
+
+    def _use(self, variant: _Variant) -> None:
+        if self._last is not variant:
+            self._last = variant
+            fast = variant.fast()
+            self._fast = fast
+            self._arity = -1 if fast is None else variant.leaves_n
 
     def _record(self, key: Any, args: Any, kwargs: Any) -> Any:
         try:
@@ -531,7 +674,7 @@ class Compiled:
         known = self.variants.setdefault(key, [])
         known.insert(0, variant)
         del known[8:]
-        self._last = variant
+        self._use(variant)
         result, variant.result = variant.result, None
         return _detached(result)
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..core.op import registry
+from ..errors import OpError
 from ..graph.program import Instr, Program, Value
 from . import native
+from .decompose import Check
 from .gemm import emit_gemm
 from .groups import Group, make_groups
 from .ir import Module
@@ -83,8 +86,13 @@ def prepare(program: Program) -> Program:
 class Step:
     """A loaded program. ``run(inputs, outputs)`` executes it once."""
 
-    def __init__(self, program: Program, *, fuse: bool = True, guard: int = 0) -> None:
+    def __init__(
+        self, program: Program, *, fuse: bool = True, guard: int = 0, checks: Sequence[Check] = (),
+        watched: Sequence[Any] = (),
+    ) -> None:  # fmt: skip
         self.program = program = prepare(program)
+        self.checks = list(checks)
+        self.watched = list(watched)
         self.guard = guard
         nodes, self.storage = build(program)
         targets = {v: memory for memory, v in program.updates}
@@ -145,7 +153,10 @@ class Step:
         for v in self.program.constants:
             self.slots[v] = len(self.slots)
         module.functions.append(self.driver(module))
+        for name in ("yes", "no", "watched", "array type", *(("dtype", v) for v in self.program.inputs)):
+            self.slots[name] = len(self.slots)
         module.functions.append(self.entry())
+        module.functions.append(self.checker())
         module.functions.append(
             'attributes #0 = { nounwind noinline "no-trapping-math"="true" "prefer-vector-width"="512" }'
         )
@@ -266,6 +277,120 @@ class Step:
             "define void @plain(ptr %table) {", *plain, "}",
         ])  # fmt: skip
 
+    def checker(self) -> str:
+        """A Python builtin: whether arrays (and what the recording depended on) are as they were recorded.
+
+        Reads NumPy's array objects: type at 8, number of dims at 24, dims and strides at 32 and 40, dtype at 56.
+        """
+        lines: list[str] = []
+        count = 0
+
+        def v(text: str) -> str:
+            nonlocal count
+            count += 1
+            lines.append(f"  %c{count} = {text}")
+            return f"%c{count}"
+
+        def at(base: str, offset: int) -> str:
+            return v(f"getelementptr i8, ptr {base}, i64 {offset}")
+
+        def need(condition: str) -> None:
+            nonlocal count
+            count += 1
+            lines.append(f"  br i1 {condition}, label %y{count}, label %bad")
+            lines.append(f"y{count}:")
+
+        def need_equal(kind: str, address: str, expected: str) -> None:
+            need(v(f"icmp eq {kind} {v(f'load {kind}, ptr {address}, align 8')}, {expected}"))
+
+        table = v(f"load ptr, ptr {at('%self', _DATA)}, align 8")
+
+        def slot(key: Any) -> str:
+            return v(f"load ptr, ptr {at(table, 8 * self.slots[key])}, align 8")
+
+        need(v(f"icmp eq i64 %n, {len(self.program.inputs)}"))
+        data: dict[Value, str] = {}
+        kind = slot("array type")
+        for n, value in enumerate(self.program.inputs):
+            array = v(f"load ptr, ptr {at('%args', 8 * n)}, align 8")
+            need(v(f"icmp eq ptr {v(f'load ptr, ptr {at(array, 8)}, align 8')}, {kind}"))
+            need_equal("i32", at(array, 24), str(len(value.shape)))
+            need(v(f"icmp eq ptr {v(f'load ptr, ptr {at(array, 56)}, align 8')}, {slot(('dtype', value))}"))
+            if value.shape:
+                dims = v(f"load ptr, ptr {at(array, 32)}, align 8")
+                steps = v(f"load ptr, ptr {at(array, 40)}, align 8")
+                size = value.dtype.itemsize
+                for d, (length, step) in enumerate(zip(value.shape, contiguous(value.shape), strict=True)):
+                    need_equal("i64", at(dims, 8 * d), str(length))
+                    if length > 1:
+                        need_equal("i64", at(steps, 8 * d), str(step * size))
+            data[value] = v(f"load ptr, ptr {at(array, _DATA)}, align 8")
+        if self.watched:
+            pairs = slot("watched")
+            head = f"w{count}"
+            before = self.last_label(lines)
+            lines.append(f"  br label %{head}0")
+            lines.append(f"{head}0:")
+            lines.append(f"  %wi = phi i64 [0, %{before}], [%wj, %{head}1]")
+            first = v(f"getelementptr [2 x ptr], ptr {pairs}, i64 %wi")
+            place = v(f"load ptr, ptr {first}, align 8")
+            now = v(f"load ptr, ptr {place}, align 8")
+            expected = v(f"load ptr, ptr {at(first, 8)}, align 8")
+            test = v(f"icmp eq ptr {now}, {expected}")
+            lines.append(f"  br i1 {test}, label %{head}1, label %bad")
+            lines.append(f"{head}1:")
+            lines.append("  %wj = add i64 %wi, 1")
+            done = v(f"icmp ult i64 %wj, {len(self.watched)}")
+            lines.append(f"  br i1 {done}, label %{head}0, label %{head}2")
+            lines.append(f"{head}2:")
+        for n, check in enumerate(self.checks):
+            root, offset, strides = self.storage.refs[check.target]
+            t = {8: "i64", 4: "i32", 2: "i16", 1: "i8"}[check.target.dtype.itemsize]
+            base = data[root] if root in data else slot(root)
+            total = math.prod(check.target.shape)
+            step = strides[-1] if strides else 1
+            if strides != tuple(step * s for s in contiguous(check.target.shape)):
+                raise OpError("compile: class targets with such strides are not supported; make them contiguous")
+            if total == 0:
+                continue
+            before = self.last_label(lines)
+            lines += [f"  br label %t{n}", f"t{n}:", f"  %ti{n} = phi i64 [0, %{before}], [%tj{n}, %u{n}]"]
+            index = v(f"mul i64 %ti{n}, {step}")
+            index = v(f"add i64 {index}, {offset}")
+            entry = v(f"load {t}, ptr {v(f'getelementptr {t}, ptr {base}, i64 {index}')}, align 1")
+            fine = v(f"icmp ult {t} {entry}, {check.classes}")
+            ignored = v(f"icmp eq {t} {entry}, {check.ignore}")
+            if check.plain:
+                fine = v(f"and i1 {fine}, {v(f'xor i1 {ignored}, true')}")
+            else:
+                fine = v(f"or i1 {fine}, {ignored}")
+            lines += [
+                f"  br i1 {fine}, label %u{n}, label %bad", f"u{n}:", f"  %tj{n} = add i64 %ti{n}, 1",
+                f"  %tc{n} = icmp ult i64 %tj{n}, {total}", f"  br i1 %tc{n}, label %t{n}, label %z{n}", f"z{n}:",
+            ]  # fmt: skip
+        tail: list[str] = []
+        for label, name in (("", "yes"), ("bad:", "no")):
+            if label:
+                tail.append(label)
+            i = len(tail)
+            tail += [
+                f"  %r{i}a = getelementptr i8, ptr {table}, i64 {8 * self.slots[name]}",
+                f"  %r{i}b = load ptr, ptr %r{i}a, align 8",
+                f"  %r{i}c = load i64, ptr %r{i}b, align 8",
+                f"  %r{i}d = add i64 %r{i}c, 1",
+                f"  store i64 %r{i}d, ptr %r{i}b, align 8",
+                f"  ret ptr %r{i}b",
+            ]
+        return "\n".join(["define ptr @check(ptr %self, ptr %args, i64 %n) {", "start:", *lines, *tail, "}"])
+
+    @staticmethod
+    def last_label(lines: list[str]) -> str:
+        """The block that the last line of the text is in."""
+        for line in reversed(lines):
+            if not line.startswith(" "):
+                return line[:-1]
+        return "start"
+
     # -- loading ---------------------------------------------------------------------------------------------------
 
     def link(self) -> None:
@@ -282,14 +407,45 @@ class Step:
         for v, array in self.program.constants.items():
             self.table[self.slots[v]] = array.ctypes.data
         self.inputs_n = len(self.program.inputs)
+        self.yes, self.no = object(), object()
+        self.table[self.slots["yes"]], self.table[self.slots["no"]] = id(self.yes), id(self.no)
+        self.table[self.slots["array type"]] = id(np.ndarray)
+        for v in self.program.inputs:
+            self.table[self.slots["dtype", v]] = id(np.dtype(v.dtype.str))
+        self.pairs = np.zeros((max(1, len(self.watched)), 2), np.int64)
+        self.table[self.slots["watched"]] = self.pairs.ctypes.data
         if _layout_known():
             self._def = _MethodDef(b"step", self.library.address("entry"), _FASTCALL, None)
             make = ctypes.pythonapi.PyCFunction_NewEx
             make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
             self.native: Any = make(ctypes.addressof(self._def), self.table, None)
+            self._check_def = _MethodDef(b"check", self.library.address("check"), _FASTCALL, None)
+            self.check: Any = make(ctypes.addressof(self._check_def), self.table, None)
         else:
             self._plain = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(self.library.address("plain"))
             self.native = self.call_plain
+            self.check = self.check_plain
+
+    def watch(self, addresses: list[tuple[int, int]]) -> None:
+        """Memory words that must hold these values for ``check`` to say yes."""
+        for i, pair in enumerate(addresses):
+            self.pairs[i] = pair
+
+    def check_plain(self, *arrays: Any) -> Any:
+        """What the native check does, in Python."""
+        for v, a in zip(self.program.inputs, arrays, strict=True):
+            if type(a) is not np.ndarray or a.shape != v.shape or a.dtype != v.dtype or not a.flags.c_contiguous:
+                return self.no
+        for address, expected in self.pairs[: len(self.watched)]:
+            if ctypes.c_int64.from_address(int(address)).value != expected:
+                return self.no
+        self.current = list(arrays)
+        for check in self.checks:
+            t = self.array(check.target)
+            fine, ignored = (t >= 0) & (t < check.classes), t == check.ignore
+            if not np.all(fine & ~ignored if check.plain else fine | ignored):
+                return self.no
+        return self.yes
 
     def call_plain(self, *arrays: Any) -> None:
         for n, a in enumerate(arrays):

@@ -14,13 +14,24 @@ from typing import Any
 
 from .state import state
 
-__all__ = ["live", "each_run"]
+__all__ = ["live", "live_all", "each_run"]
 
 
 def live(getter: Callable[[], float]) -> Any:
     """The number that ``getter`` returns now; while tracing, a stand-in that follows it."""
     recorder = state.recorder
     return getter() if recorder is None else recorder.live(getter)
+
+
+def live_all(getter: Callable[[], tuple[float, ...]], size: int) -> list[Any]:
+    """The ``size`` numbers that ``getter`` returns together; while tracing, stand-ins that follow them."""
+    recorder = state.recorder
+    if recorder is None:
+        return list(getter())
+    together = getattr(recorder, "live_all", None)
+    if together is not None:
+        return together(getter, size)
+    return [recorder.live(lambda i=i: getter()[i]) for i in range(size)]
 
 
 def each_run(action: Callable[[], None]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..core import inplace
-from ..core.live import each_run, live
+from ..core.live import each_run, live_all
 from ..core.op import registry
 from ..core.state import state
 from ..core.variable import Variable, wrap
@@ -279,7 +279,7 @@ class RuleOptimizer(Optimizer):
 
         each_run(advance)
         size = len(self._coefficients(group, lane.aux, lane.count))
-        c = [live(lambda i=i: self._coefficients(group, lane.aux, lane.count)[i]) for i in range(size)]
+        c = live_all(lambda: self._coefficients(group, lane.aux, lane.count), size)
         for p, d in zip(lane.ps, lane.dicts):
             slots = [d[name] for name in self._slots(group)]
             for t, value in zip((p, *slots), self._rule(group, c, p, p._grad, *slots)):
