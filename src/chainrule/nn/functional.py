@@ -10,7 +10,8 @@ from ..composites.losses import *  # noqa: F403
 from ..composites.more_losses import *  # noqa: F403
 from ..composites.normalisation import *  # noqa: F403
 from ..composites.pooling import *  # noqa: F403
-from ..core.variable import Variable
+from ..composites.resampling import *  # noqa: F403
+from ..core.variable import Variable, wrap
 from ..errors import DtypeError, IndexOutOfRange, ShapeError, message
 from ..functions.activation import (  # noqa: F401
     celu, celu_, elu, elu_, gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, leaky_relu,
@@ -180,3 +181,88 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
     left = linalg_ops.matmul(input1.reshape(-1, i), weight.permute(1, 0, 2).reshape(i, o * j))
     out = (left.reshape(-1, o, j) * input2.reshape(-1, 1, j)).sum(-1).reshape(*lead, o)
     return out if bias is None else out + bias
+
+
+def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Any:
+    """Softmax of (logits + Gumbel noise) / τ; ``hard``: one-hot, with the gradient of the soft sample."""
+    import numpy as np
+
+    from ..core.rng import numpy_generator
+
+    x = logits._array
+    noise = wrap(-np.log(numpy_generator(None).exponential(size=x.shape)).astype(x.dtype))
+    soft = softmax((logits + noise) / tau, dim)
+    if not hard:
+        return soft
+    axis = dim % x.ndim
+    index = soft._array.argmax(axis)
+    chosen = softmax_ops.one_hot.op.body(index, classes=x.shape[axis], dim=axis).astype(x.dtype)
+    return wrap(chosen) - soft.detach() + soft
+
+
+def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
+    """x / (k + α · mean of x² over ``size`` neighbouring channels)^β."""
+    if input.dim() < 3:
+        raise ValueError(f"Expected 3D or higher dimensionality input (got {input.dim()} dimensions)")
+    n, c, *rest = input.shape
+    squares = (input * input).reshape(n, 1, c, -1)
+    squares = pad(squares, (0, 0, size // 2, (size - 1) // 2))
+    mean = avg_pool2d(squares, (size, 1), stride=1).reshape(n, c, *rest)
+    return input / (mean * alpha + k) ** beta
+
+
+def embedding_bag(
+    input: Any,
+    weight: Any,
+    offsets: Any = None,
+    max_norm: float | None = None,
+    norm_type: float = 2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Any = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Any:
+    """Sum, mean or maximum of the rows of each bag: rows of a (B, N) input, or 1-d input cut at ``offsets``."""
+    import numpy as np
+
+    if mode not in ("sum", "mean", "max"):
+        raise ValueError("mode has to be one of sum, mean or max")
+    index = input._array
+    if index.ndim == 2:
+        if offsets is not None:
+            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences.")
+        bags, bag = index.shape[0], np.repeat(np.arange(index.shape[0]), index.shape[1])
+    elif index.ndim == 1:
+        if offsets is None:
+            raise ValueError("offsets has to be a 1D Tensor but got None")
+        starts = offsets._array[:-1] if include_last_offset else offsets._array
+        bags = len(starts)
+        bag = np.searchsorted(starts, np.arange(len(index)), side="right") - 1
+    else:
+        raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {index.ndim}")
+    if per_sample_weights is not None and mode != "sum":
+        raise NotImplementedError(
+            f"embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got mode='{mode}'). Please open a feature request on GitHub."
+        )
+    flat = input.reshape(-1)
+    if padding_idx is not None:
+        keep = np.flatnonzero(flat._array != padding_idx % weight._array.shape[0])
+        flat, bag = flat[wrap(keep)], bag[keep]
+        if per_sample_weights is not None:
+            per_sample_weights = per_sample_weights.reshape(-1)[wrap(keep)]
+    rows = embedding(flat, weight, None, max_norm, norm_type)
+    if per_sample_weights is not None:
+        rows = rows * per_sample_weights.reshape(-1, 1)
+    if mode == "max":
+        zeros = wrap(np.zeros(weight._array.shape[1], weight._array.dtype))
+        parts = [rows[wrap(np.flatnonzero(bag == b))].amax(0) if (bag == b).any() else zeros for b in range(bags)]
+        from ..ops.join import stack
+
+        return stack(*parts, dim=0)
+    total = embedding_ops.add_rows(rows, wrap(bag), rows=bags)
+    if mode == "sum":
+        return total
+    counts = np.maximum(np.bincount(bag, minlength=bags), 1).astype(weight._array.dtype)
+    return total / wrap(counts[:, None])

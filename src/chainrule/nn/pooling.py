@@ -40,11 +40,7 @@ class _AvgPool1d(_Pool):
             if isinstance(values[key], int):
                 setattr(self, key, (values[key],))
 
-    def extra_repr(self) -> str:
-        return (
-            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, ceil_mode={self.ceil_mode}, "
-            f"count_include_pad={self.count_include_pad}"
-        )
+    extra_repr = _AvgPool.extra_repr
 
 
 class _MaxUnpool(_Pool):

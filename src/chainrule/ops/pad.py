@@ -34,7 +34,8 @@ def source_index(n, before, after, mode):
     """For each entry of a padded axis of length n, which entry it copies."""
     i = np.arange(-before, n + after)
     if mode == "circular":
-        return i % n
+        first, last = max(-before, 0), n - max(-after, 0)  # a negative width cuts before the rest is wrapped around
+        return first + np.arange(-max(before, 0), last - first + max(after, 0)) % (last - first)
     if mode == "replicate":
         return np.clip(i, 0, n - 1)
     period = 2 * (n - 1)
