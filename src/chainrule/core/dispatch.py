@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import DtypeError
 from . import dtypes
 from .dtypes import FLOATS, result_dtype
 from .failure import explain_failure
@@ -203,6 +204,16 @@ def promote(operands: Any, to_float: bool = False) -> list[Any]:
     return out
 
 
+def _no_bool(*operands: Any) -> None:
+    """Bools are promoted before the body sees them, so their subtraction is refused here."""
+    for x in operands:
+        if isinstance(x, Variable) and x._array.dtype.kind == "b":
+            raise DtypeError(
+                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
+                "use the `~` or `logical_not()` operator instead."
+            )
+
+
 def _operand(x: Any) -> bool:
     """Whether arithmetic with x makes sense at all."""
     return isinstance(x, (Variable, float, int, np.generic, np.ndarray))
@@ -275,6 +286,7 @@ def _unary(op: Op, promotes: str | None) -> Callable[..., Any]:
 def _binary(op: Op, promotes: str | None) -> Callable[..., Any]:
     body, st, rules, broadcasts = op.body, state, op.rules, op.broadcasts
     to_float = promotes == "float"
+    subtracts = op.name == "sub"
 
     def call(x: Any, y: Any, /, **params: Any) -> Any:
         if isinstance(x, Variable):
@@ -293,6 +305,8 @@ def _binary(op: Op, promotes: str | None) -> Callable[..., Any]:
         if promotes and (not fits or (to_float and (b if a is x else a).dtype not in FLOATS)):
             if not (_operand(x) and _operand(y)):
                 return NotImplemented  # an operator's way of letting the other operand try, or Python raise
+            if subtracts:
+                _no_bool(x, y)
             x, y = promote((x, y), to_float)
             a = x._array if isinstance(x, Variable) else x
             b = y._array if isinstance(y, Variable) else y

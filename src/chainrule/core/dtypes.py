@@ -9,6 +9,7 @@ import numpy as np
 __all__ = [
     "dtype", "from_numpy", "as_numpy_dtype", "promote_types", "result_dtype", "get_default_dtype", "set_default_dtype",
     "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool", "default", "FLOATS",
+    "TORCH_NAMES",
 ]  # fmt: skip
 
 _builtin_bool = bool
@@ -56,6 +57,11 @@ float64 = dtype("float64", np.float64, 8)
 ALL = (bool, uint8, int8, int16, int32, int64, float16, float32, float64)
 _BY_NUMPY = {d.numpy: d for d in ALL}
 _BY_PYTHON: dict[Any, dtype] = {float: float32, int: int64, _builtin_bool: bool}
+TORCH_NAMES = {
+    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
+    "float16": "Half", "float32": "Float", "float64": "Double",
+}  # fmt: skip
+"""The names of dtypes in PyTorch's error messages."""
 FLOATS = frozenset(d.numpy for d in ALL if d.is_floating_point)
 """NumPy dtypes that can carry gradients."""
 

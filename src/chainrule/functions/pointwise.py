@@ -121,6 +121,17 @@ _FLOAT_DTYPES = (dtypes.float16, dtypes.float32, dtypes.float64)
 add, sub = _scaled("add", arithmetic.add), _scaled("sub", arithmetic.sub)
 
 
+def positive(input: Any) -> Any:
+    """The tensor itself.
+
+    Raises:
+        RuntimeError: for bools.
+    """
+    if need_tensor(input, "positive")._array.dtype.kind == "b":
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """other − alpha · input."""
     return arithmetic.sub(other, input if alpha == 1 else input * alpha)
@@ -233,8 +244,10 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
                 f"{value._array.ndim} dimension(s)."
             )
         value = cast(value, x._array.dtype)
+    elif x._array.dtype.kind == "b":
+        value = bool(value)
     elif x._array.dtype not in FLOATS and isinstance(value, float):
-        value = int(value) if x._array.dtype.kind != "b" else bool(value)
+        value = int(value)
     return compare.masked_fill(x, m, value)
 
 
@@ -337,12 +350,12 @@ for _alias, _target in _ALIASES.items():
 
 _MORE = (
     "add", "sub", "div", "float_power", "round", "clamp", "clamp_min", "clamp_max", "masked_fill", "nan_to_num", "lerp",
-    "addcmul", "addcdiv", "logit", "mvlgamma", "dist", "equal", "isclose", "allclose",
+    "addcmul", "addcdiv", "logit", "mvlgamma", "dist", "equal", "isclose", "allclose", "positive",
 )  # fmt: skip
 METHODS = (*_BINARY, *_MORE, *_ALIASES)
 INPLACE = tuple(
     n for n in (*_TABLE, *_MORE, *_ALIASES)
-    if n not in ("signbit", "dist", "equal", "isclose", "allclose", "logaddexp", "logaddexp2", "maximum", "minimum",
+    if n not in ("signbit", "dist", "equal", "isclose", "allclose", "positive", "logaddexp", "logaddexp2", "maximum", "minimum",
                  "fmax", "fmin")
 )  # fmt: skip
 __all__ = [*_TABLE, *_PREDICATES, *_MORE, *_ALIASES, "where", "rsub", "polygamma"]
@@ -371,7 +384,7 @@ OPERATORS = {
     **{f"__{n}__": op for n, op in _OPERATORS.items()},
     **{f"__r{n}__": op if n in _COMMUTE else _reflected(op) for n, op in _OPERATORS.items()},
     **{f"__i{n}__": _inplace_operator(op) for n, op in _OPERATORS.items()},
-    "__neg__": arithmetic.neg, "__pos__": lambda self: self, "__abs__": elementwise.abs,
+    "__neg__": arithmetic.neg, "__pos__": positive, "__abs__": elementwise.abs,
     "__invert__": compare.bitwise_not,
     **_UNARY, **_PREDICATES,
     "where": _where_method,

@@ -70,7 +70,7 @@ def elu(x, *, alpha=1.0, scale=1.0, rate=1.0):
 @elu.vjp("x", math="x̄ = ȳ · (scale · [x > 0] + alpha · rate · scale · exp(rate · x) · [x ≤ 0])")
 def _(g, x, alpha, scale, rate):
     above = x > 0
-    return where(above, g * scale, g * exp(where(above, 0.0, x) * rate) * (alpha * scale * rate))
+    return where(above, g * scale, g * exp(where(x < 0, x, 0.0) * rate) * (alpha * scale * rate))
 
 
 @op("*s -> *s", formula="gelu({x})", samples=real(params=[{"approximate": "none"}, {"approximate": "tanh"}]))
@@ -116,7 +116,7 @@ def softplus(x, *, beta=1.0, threshold=20.0):
 @softplus.vjp("x", math="x̄ = ȳ · σ(beta · x)")
 def _(g, x, beta, threshold):
     scaled = x * beta
-    return where(scaled > threshold, g, g * sigmoid(scaled))
+    return where(scaled > threshold, g, g * sigmoid(where(scaled < threshold, scaled, threshold)))
 
 
 @op("*s -> *s", formula="hardtanh({x})", numpy="np.clip({x}, {min_val}, {max_val})", samples=real(kinks=(-1.0, 1.0)),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..core.dtypes import TORCH_NAMES
 from ..core.op import op
 from ..core.samples import calls, pairs, real
 from ..errors import DtypeError
 from .compare import where
-from .elementwise import floor, log, sigmoid, trunc, zero
+from .elementwise import log, sigmoid, trunc, zero
 
 # ruff: noqa: ANN001, ANN202
 
@@ -99,6 +100,11 @@ def _(g):
     samples=pairs((0.3, 2.0), (-2.0, 2.0)), kink="0^0 = 1 with derivative 0, as PyTorch")  # fmt: skip
 def pow(x, y):
     """Power, z = xʸ."""
+    if isinstance(x, np.ndarray) and x.dtype.kind == "b":
+        if y is True:
+            return x.copy()
+        if not isinstance(y, np.ndarray) or y.dtype.kind == "b":
+            raise NotImplementedError("\"pow\" not implemented for 'Bool'")
     try:
         return x**y  # not np.power, which does not notice squares and roots
     except ValueError as error:
@@ -128,8 +134,10 @@ def _(g, out, x, y):
 # --- division that rounds ------------------------------------------------------------------------------------------------
 
 
-def _no_zero(y):
-    """Integers divided by zero raise, floating point gives infinity."""
+def _no_zero(name, x, y):
+    """Integers divided by zero raise, floating point gives infinity; bools do not divide."""
+    if np.result_type(x, y).kind == "b":
+        raise NotImplementedError(f"\"{name}_cpu\" not implemented for 'Bool'")
     if np.asarray(y).dtype.kind in "iub" and not np.all(y):
         raise DtypeError("ZeroDivisionError")
 
@@ -139,10 +147,9 @@ def _no_zero(y):
 def floor_divide(x, y):
     """The quotient, rounded down; integers stay integers. Its gradient is 0."""
     if np.result_type(x, y).kind == "f":
-        # NumPy's own gives NaN for a quotient that is infinite.
-        quotient = np.true_divide(x, y)
-        return np.where(np.isinf(quotient) | (np.asarray(y) == 0), quotient, np.floor_divide(x, y))
-    _no_zero(y)
+        # NumPy's own gives NaN where the divisor is 0.
+        return np.where(np.asarray(y) == 0, np.true_divide(x, y), np.floor_divide(x, y))
+    _no_zero("div_floor", x, y)
     return np.floor_divide(x, y)
 
 
@@ -156,7 +163,7 @@ def trunc_divide(x, y):
     """The quotient, rounded towards 0; integers stay integers. Its gradient is 0."""
     if np.result_type(x, y).kind == "f":
         return np.trunc(np.true_divide(x, y))
-    _no_zero(y)
+    _no_zero("div_trunc", x, y)
     quotient = np.floor_divide(x, y)
     return quotient + ((np.remainder(x, y) != 0) & ((np.asarray(x) < 0) != (np.asarray(y) < 0))).astype(quotient.dtype)
 
@@ -171,7 +178,7 @@ def _(g):
 def remainder(x, y):
     """What division leaves, with the sign of the divisor (Python's %)."""
     if np.result_type(x, y).kind != "f":
-        _no_zero(y)
+        _no_zero("remainder", x, y)
     return np.remainder(x, y)
 
 
@@ -182,7 +189,7 @@ def _(g):
 
 @remainder.vjp("y", math="ȳ = −z̄ · ⌊x / y⌋")
 def _(g, x, y):
-    return -g * floor(x / y)
+    return -g * floor_divide(x, y)
 
 
 @op("*s, *s -> *s", formula="fmod({x}, {y})", numpy="np.fmod({x}, {y})", broadcasts=True, promotes="common",
@@ -190,7 +197,7 @@ def _(g, x, y):
 def fmod(x, y):
     """What division leaves, with the sign of the dividend (C's fmod)."""
     if np.result_type(x, y).kind != "f":
-        _no_zero(y)
+        _no_zero("fmod", x, y)
     return np.fmod(x, y)
 
 
@@ -207,6 +214,18 @@ def _(g, x, y):
 # --- two arguments, one geometry ---------------------------------------------------------------------------------------
 
 
+def _inverse(r):
+    """1 / r, and 0 at the origin, where there is no angle: as PyTorch."""
+    at_zero = r == 0
+    return where(at_zero, 0.0, 1 / where(at_zero, 1.0, r))
+
+
+def _floats_only(name, x, y):
+    d = np.result_type(x, y)
+    if d.kind != "f":
+        raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{TORCH_NAMES[d.name]}'")
+
+
 @op("*s, *s -> *s", formula="atan2({y}, {x})", numpy="np.arctan2({y}, {x})", broadcasts=True, promotes="float",
     samples=pairs((0.3, 2.0), (0.3, 2.0)))  # fmt: skip
 def atan2(y, x):
@@ -216,18 +235,19 @@ def atan2(y, x):
 
 @atan2.vjp("y", math="ȳ = z̄ · x / (x² + y²)")
 def _(g, y, x):
-    return g * (x / (x * x + y * y))
+    return g * (x * _inverse(x * x + y * y))
 
 
 @atan2.vjp("x", math="x̄ = −z̄ · y / (x² + y²)")
 def _(g, y, x):
-    return g * (-y / (x * x + y * y))
+    return g * (-y * _inverse(x * x + y * y))
 
 
 @op("*s, *s -> *s", formula="√({x}² + {y}²)", numpy="np.hypot({x}, {y})", broadcasts=True, promotes="common",
     samples=pairs((0.3, 2.0), (0.3, 2.0)))  # fmt: skip
 def hypot(x, y):
     """The length of (x, y)."""
+    _floats_only("hypot", x, y)
     return np.hypot(x, y)
 
 
@@ -242,9 +262,10 @@ def _(g, out, y):
 
 
 @op("*s, *s -> *s", formula="log(exp({x}) + exp({y}))", numpy="np.logaddexp({x}, {y})", broadcasts=True,
-    promotes="float", samples=pairs())  # fmt: skip
+    promotes="common", samples=pairs())  # fmt: skip
 def logaddexp(x, y):
     """log(eˣ + eʸ) without overflow."""
+    _floats_only("logaddexp", x, y)
     return np.logaddexp(x, y)
 
 
@@ -259,9 +280,10 @@ def _(g, x, y):
 
 
 @op("*s, *s -> *s", formula="log₂(2^{x} + 2^{y})", numpy="np.logaddexp2({x}, {y})", broadcasts=True,
-    promotes="float", samples=pairs())  # fmt: skip
+    promotes="common", samples=pairs())  # fmt: skip
 def logaddexp2(x, y):
     """log₂(2ˣ + 2ʸ) without overflow."""
+    _floats_only("logaddexp2", x, y)
     return np.logaddexp2(x, y)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..core.dtypes import TORCH_NAMES
 from ..core.op import op
 from ..core.samples import calls, pairs, real
 
@@ -218,6 +219,12 @@ logical_or = _logical("logical_or", np.logical_or, "∨")
 logical_xor = _logical("logical_xor", np.logical_xor, "⊻")
 
 
+def _integers_only(name, *arrays):
+    for a in arrays:
+        if isinstance(a, np.ndarray) and a.dtype.kind not in "iu":
+            raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{TORCH_NAMES[a.dtype.name]}'")
+
+
 def _integer_pairs(r):
     yield r.integers(0, 9, (2, 3)), r.integers(0, 5, 3)
     yield r.integers(0, 9, ()), r.integers(0, 5, 2)
@@ -227,6 +234,8 @@ def _bitwise(name, ufunc, symbol, doc):
     @op("*s, *s -> *s", name=name, formula=f"({{x}} {symbol} {{y}})", numpy=f"({{x}} {symbol} {{y}})", broadcasts=True,
         promotes="common", samples=calls(_integer_pairs))  # fmt: skip
     def bitwise(x, y):
+        if "shift" in name:
+            _integers_only("lshift" if "left" in name else "rshift", x, y)
         return ufunc(x, y)
 
     bitwise.__doc__ = doc
@@ -243,12 +252,14 @@ bitwise_right_shift = _bitwise("bitwise_right_shift", np.right_shift, ">>", "Bit
 @op("*s, *s -> *s", formula="gcd({x}, {y})", broadcasts=True, promotes="common", samples=calls(_integer_pairs))
 def gcd(x, y):
     """Greatest common divisor."""
+    _integers_only("gcd", x)
     return np.gcd(x, y)
 
 
 @op("*s, *s -> *s", formula="lcm({x}, {y})", broadcasts=True, promotes="common", samples=calls(_integer_pairs))
 def lcm(x, y):
     """Least common multiple."""
+    _integers_only("lcm", x)
     return np.lcm(x, y)
 
 
@@ -261,4 +272,6 @@ def heaviside(x, y):
 @op("*s, *s -> *s", formula="the next number after {x} towards {y}", broadcasts=True, samples=pairs())
 def nextafter(x, y):
     """The floating point number next to x in the direction of y."""
+    if x.dtype.kind != "f":
+        raise NotImplementedError(f"\"nextafter_cpu\" not implemented for '{TORCH_NAMES[x.dtype.name]}'")
     return np.nextafter(x, y)

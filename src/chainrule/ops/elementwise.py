@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ..core.op import op
+from ..core.dtypes import TORCH_NAMES
 from ..core.samples import real
 from ..errors import DtypeError
 
@@ -112,8 +113,8 @@ def _(g, x):
 
 @op("*s -> *s", formula="sign({x})", numpy="np.sign({x})", samples=real(kinks=(0.0,)), kink="sign′ = 0 everywhere")
 def sign(x):
-    """Sign: −1, 0 or 1."""
-    return np.sign(x) if x.dtype.kind != "b" else np.array(x)
+    """Sign: −1, 0 or 1; 0 for NaN, as PyTorch."""
+    return np.subtract(x > 0, x < 0, dtype=x.dtype) if x.dtype.kind != "b" else np.array(x)
 
 
 @sign.vjp("x", math="x̄ = ȳ · 0")
@@ -236,7 +237,9 @@ trunc = _rounding("trunc", np.trunc, "trunc({x})", "The integer part of x.")
     samples=real(kinks=(-1.5, -0.5, 0.5, 1.5)))  # fmt: skip
 def round(x, *, decimals=0):
     """The nearest integer (or multiple of a power of ten); halves go to the even neighbour."""
-    return np.array(x) if x.dtype.kind in "biu" else np.round(x, decimals)
+    if x.dtype.kind == "b":
+        raise NotImplementedError("\"round_vml_cpu\" not implemented for 'Bool'")
+    return np.array(x) if x.dtype.kind in "iu" else np.round(x, decimals)
 
 
 @round.vjp("x", math="x̄ = ȳ · 0")
@@ -247,6 +250,8 @@ def _(g):
 @op("*s -> *s", formula="({x} − trunc({x}))", numpy="({x} - np.trunc({x}))", samples=real(kinks=(-1.0, 0.0, 1.0)))
 def frac(x):
     """What follows the decimal point, with the sign of x."""
+    if x.dtype.kind != "f":
+        raise NotImplementedError(f"\"frac_cpu\" not implemented for '{TORCH_NAMES[x.dtype.name]}'")
     return x - np.trunc(x)
 
 

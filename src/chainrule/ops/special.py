@@ -115,7 +115,7 @@ def lgamma(x):
     """Logarithm of the absolute value of the gamma function."""
     from scipy.special import gammaln as value
 
-    return _like(value(x), x)
+    return _like(np.where(np.isinf(x), np.inf, value(x)), x)
 
 
 @lgamma.vjp("x", math="x̄ = ȳ · digamma(x)")
@@ -229,14 +229,14 @@ def _(g, x):
 @op("*s, *s -> *s", formula="{x} log {y}", broadcasts=True, promotes="float", samples=pairs(y=(0.3, 2.0)))
 def xlogy(x, y):
     """x · log y, 0 where x is 0 (unless y is NaN)."""
-    value = x * np.log(y)
+    value = x * (np.log(y) if isinstance(y, np.ndarray) else float(np.log(y)))
     return np.where((np.asarray(x) == 0) & (np.asarray(y) == np.asarray(y)), np.zeros_like(value), value)
 
 
 @xlogy.vjp("x", math="x̄ = z̄ · log y")
 def _(g, x, y):
     if isinstance(y, (int, float)):
-        return g * (math.log(y) if y > 0 else 0.0)
+        return where(x == 0, g * 0, g * float(np.log(y))) if y <= 0 else g * math.log(y)
     off = (x == 0) & (y <= 0)
     return g * where(off, 0.0, log(where(off, 1.0, y)))
 
@@ -249,7 +249,7 @@ def _(g, x, y):
 @op("*s, *s -> *s", formula="{x} log(1 + {y})", broadcasts=True, promotes="float", samples=pairs(y=(-0.5, 2.0)))
 def xlog1py(x, y):
     """x · log(1 + y), 0 where x is 0 (unless y is NaN)."""
-    value = x * np.log1p(y)
+    value = x * (np.log1p(y) if isinstance(y, np.ndarray) else float(np.log1p(y)))
     return np.where((np.asarray(x) == 0) & (np.asarray(y) == np.asarray(y)), np.zeros_like(value), value)
 
 
@@ -258,7 +258,7 @@ def _(g, x, y):
     from .elementwise import log1p
 
     if isinstance(y, (int, float)):
-        return g * (math.log1p(y) if y > -1 else 0.0)
+        return where(x == 0, g * 0, g * float(np.log1p(y))) if y <= -1 else g * math.log1p(y)
     off = (x == 0) & (y <= -1)
     return g * where(off, 0.0, log1p(where(off, 0.0, y)))
 
