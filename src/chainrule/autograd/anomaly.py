@@ -15,7 +15,7 @@ class set_detect_anomaly:
     >>> with torch.autograd.set_detect_anomaly(True):
     ...     (x / x).backward()
     Traceback (most recent call last):
-    chainrule.errors.GradientError: Function 'DivBackward0' returned nan values in its 0th output.
+    chainrule.errors.GradientError: Function 'DivBackward0' returned nan values in its 1th output.
     ...
     """
 

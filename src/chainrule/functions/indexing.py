@@ -20,10 +20,8 @@ from ..ops import layout
 from ..ops.compare import where
 from ._args import axis, cast, need_tensor
 
-__all__ = ["gather", "index_select", "masked_select", "narrow", "nonzero", "select", "take_along_dim", "scatter",
-           "scatter_add", "index_put"]
-METHODS = ("gather", "index_select", "masked_select", "narrow", "nonzero", "select", "take_along_dim", "scatter",
-           "scatter_add", "index_put")
+__all__ = ["gather", "index_select", "masked_select", "narrow", "nonzero", "select", "take_along_dim"]
+METHODS = ("gather", "index_select", "masked_select", "narrow", "nonzero", "select", "take_along_dim")
 
 _BASIC = (int, slice, type(None), type(Ellipsis))
 
@@ -475,57 +473,6 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False, out: 
     return result if result._array.shape == i._array.shape else layout.reshape(result, shape=i._array.shape)
 
 
-def _source(x: Any, index: Any, src: Any, name: str) -> Any:
-    """The part of ``src`` that the index reads, or a number as such a part."""
-    if not isinstance(src, Variable):
-        return wrap(np.full(index._array.shape, src, x._array.dtype))
-    if src._array.dtype is not x._array.dtype:
-        raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
-    if src._array.shape == index._array.shape:
-        return src
-    if src._array.ndim != index._array.ndim:
-        if max(src._array.ndim, 1) == max(index._array.ndim, 1):
-            return layout.reshape(src, shape=index._array.shape)
-        raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
-    for k, (n, m) in enumerate(zip(index._array.shape, src._array.shape)):
-        if n > m:
-            raise RuntimeError(
-                f"Expected index {list(index._array.shape)} to be no larger than self {list(x._array.shape)} apart from "
-                f"dimension {k} and to be no larger size than src {list(src._array.shape)}"
-            )
-    return ops.getitem(src, key=tuple(slice(0, n) for n in index._array.shape))
-
-
-def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Any:
-    """A copy with ``src`` (a tensor, or one value) stored at the indices along ``dim``: x[i][index[i][j]] = src[i][j]."""
-    x, i = need_tensor(input, "scatter"), _index_tensor(index, "scatter")
-    d = axis(dim, x._array.ndim)
-    if not i._array.size:
-        return layout.clone(x)
-    _check_gather("scatter", x, i, d)
-    source = _source(x, i, value if src is None else src, "scatter")
-    if reduce is not None:
-        if reduce == "add":
-            return scatter_add(x, dim, i, source)
-        raise NotImplementedError(f"scatter with reduce={reduce!r}")
-    x2, i2 = _same_rank(x, i)
-    result = along.scatter(x2, i2, layout.reshape(source, shape=i2._array.shape), dim=d)
-    return result if x2 is x else layout.reshape(result, shape=x._array.shape)
-
-
-def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
-    """A copy with ``src`` added at the indices along ``dim``; equal indices add up."""
-    x, i = need_tensor(input, "scatter_add"), _index_tensor(index, "scatter_add")
-    d = axis(dim, x._array.ndim)
-    if not i._array.size:
-        return layout.clone(x)
-    _check_gather("scatter_add", x, i, d)
-    source = _source(x, i, src, "scatter_add")
-    x2, i2 = _same_rank(x, i)
-    total = along.scatter_sum(layout.reshape(source, shape=i2._array.shape), i2, dim=d, shape=x2._array.shape)
-    return x + (total if x2 is x else layout.reshape(total, shape=x._array.shape))
-
-
 def take_along_dim(input: Any, indices: Any, dim: int | None = None, *, out: Any = None) -> Any:
     """Entries at ``indices`` along ``dim`` (the other axes broadcast), or of the flattened tensor."""
     x, i = need_tensor(input, "take_along_dim"), need_tensor(indices, "take_along_dim", 2, "indices")
@@ -541,15 +488,3 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None, *, out: Any
     x = layout.expand(x, shape=(*rest[:d], x._array.shape[d], *rest[d + 1 :]))
     i = layout.expand(i, shape=(*rest[:d], i._array.shape[d], *rest[d + 1 :]))
     return gather(x, d, i)
-
-
-def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
-    """A copy with ``values`` stored (or added) at index tensors."""
-    x = need_tensor(input, "index_put")
-    basic, arrays, _ = parse(tuple(slice(None) if i is None else i for i in indices), x._array.shape)
-    axes, found = _arrays(x, arrays)
-    target = x._array[ops._full_key(axes, [a._array for a in found], x._array.ndim)].shape
-    return ops.index_put(x, _fit(values, target, indexed=True), *_padded(found), axes=axes, accumulate=accumulate)
-
-
-INPLACE = ("scatter", "scatter_add", "index_put")

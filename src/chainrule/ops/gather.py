@@ -6,6 +6,8 @@ import numpy as np
 
 from ..core.op import op
 from ..core.samples import calls
+from .compare import eq, where
+from .layout import cast
 
 # ruff: noqa: ANN001, ANN202
 
@@ -88,3 +90,55 @@ def _(g, index, src_shape, src_dtype, dim):
 @scatter.vjp("src", math="x̄ = ȳ at the indices")
 def _(g, index, dim):
     return gather(g, index, dim=dim)
+
+
+def _extreme_calls(r):
+    index = np.array([[0, 3, 3], [1, 1, 2]])
+    for kind in ("amax", "amin", "prod"):
+        yield r.normal(size=(2, 4)), index, r.normal(size=(2, 3)), {"dim": 1, "kind": kind, "include_self": True}
+        yield r.normal(size=(2, 4)), index, r.normal(size=(2, 3)), {"dim": 1, "kind": kind, "include_self": False}
+
+
+@op("*s, *i, *i -> *s", formula="{kind} of {x} and {src} at {index} along {dim}", samples=calls(_extreme_calls),
+    kink="equal candidates share the gradient of a maximum equally, as in PyTorch")  # fmt: skip
+def scatter_extreme(x, index, src, *, dim, kind, include_self):
+    """x combined with src at the indices along ``dim``: "amax", "amin" or "prod"."""
+    key = along(index, dim, x.shape)
+    out = x.copy()
+    if not include_self:
+        low = np.finfo(x.dtype) if x.dtype.kind == "f" else np.iinfo(x.dtype)
+        inf = x.dtype.kind == "f"
+        out[key] = {"amax": -np.inf if inf else low.min, "amin": np.inf if inf else low.max, "prod": 1}[kind]
+    {"amax": np.maximum, "amin": np.minimum, "prod": np.multiply}[kind].at(out, key, src)
+    return out
+
+
+def _hit(index, x_shape, dim, dtype):
+    return scatter_sum(np.ones(index.shape, dtype), index, dim=dim, shape=x_shape) > 0
+
+
+def _shares(g, out, x, index, src, dim, include_self):
+    """ȳ divided by the number of candidates that equal the extreme."""
+    from_src = cast(eq(src, gather(out, index, dim=dim)), dtype=g.dtype if isinstance(g, np.ndarray) else g.dtype.numpy)
+    count = scatter_sum(from_src, index, dim=dim, shape=x.shape)
+    own = cast(eq(x, out), dtype=from_src.dtype if isinstance(from_src, np.ndarray) else from_src.dtype.numpy)
+    if not include_self:
+        own = where(_hit(index, x.shape, dim, np.float64), 0.0, own)
+    return g / (count + own), own, from_src
+
+
+@scatter_extreme.vjp("x", math="x̄ = ȳ where x is the extreme, or ȳ · (product of the others)")
+def _(g, out, x, index, src, dim, kind, include_self):
+    if kind == "prod":
+        others = scatter_extreme(x * 0 + 1, index, src, dim=dim, kind="prod", include_self=True)
+        return g * others if include_self else where(_hit(index, x.shape, dim, np.float64), 0.0, g)
+    share, own, _ = _shares(g, out, x, index, src, dim, include_self)
+    return share * own
+
+
+@scatter_extreme.vjp("src", math="s̄ = ȳ where src is the extreme, or ȳ · (product of the others)")
+def _(g, out, x, index, src, dim, kind, include_self):
+    if kind == "prod":
+        return gather(g * out, index, dim=dim) / src
+    share, _, from_src = _shares(g, out, x, index, src, dim, include_self)
+    return gather(share, index, dim=dim) * from_src
