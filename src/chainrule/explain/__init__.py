@@ -1,6 +1,11 @@
 """See the backward pass: explained, written out, annotated, drawn, stepped through. All of it reads the recorded graph."""
 
+from .annotate import Annotation, annotate
 from .explanation import Explanation, explain
 from .source import BackwardSource, backward_source
+from .steps import BackwardStep, BackwardSteps, backward_steps
 
-__all__ = ["BackwardSource", "Explanation", "backward_source", "explain"]
+__all__ = [
+    "Annotation", "BackwardSource", "BackwardStep", "BackwardSteps", "Explanation", "annotate", "backward_source",
+    "backward_steps", "explain",
+]  # fmt: skip

@@ -59,7 +59,7 @@ def explain(
     >>> x = torch.tensor(2.0, requires_grad=True)
     >>> L = torch.sin(x) * 3
     >>> print(explain(L, x).equation)
-    dL/dx = 3cos(x) = 3(−0.416147) = −1.248441
+    dL/dx = 3 · cos(x) = 3(−0.416147) = −1.248441
     """
     seen = _variables() if variables is None else variables
     if order == 2:
@@ -296,7 +296,7 @@ class Explanation:
         rows = []
         for q in named[:30]:
             left = f"{label(q, self.replay)} = {definition(q)}"
-            place = q.maker.node.place if q.maker else None
+            place = q.maker.place if q.maker else None
             rows.append((left, _shape(q.array.shape), str(place) if place else ""))
         width = max((len(r[0]) for r in rows), default=0)
         shape = max((len(r[1]) for r in rows), default=0)
@@ -323,7 +323,7 @@ class Explanation:
         for e in self.chain[:limit]:
             main, rows = _sum_text(self, e)
             step = e.terms[0].step if e.terms else None
-            place = f"   {step.node.place}" if step is not None and step.node.place else ""
+            place = f"   {step.place}" if step is not None and step.place else ""
             name = self.d(e.q, e.entry)
             out.append(f"{name} = {main}{place}" if e.count != 1 else f"{name} = {main} = {rows[0]}{place}")
             if e.count != 1:
@@ -374,7 +374,7 @@ class Explanation:
         for e in self.chain[:16]:
             main, terms = _sum_text(self, e)
             step = e.terms[0].step if e.terms else None
-            place = str(step.node.place) if step is not None and step.node.place else ""
+            place = str(step.place) if step is not None and step.place else ""
             inner = "" if e.count == 1 else "<ul>" + "".join(f"<li>{escape(t)}</li>" for t in terms) + "</ul>"
             tail = f" = {escape(terms[0])}" if e.count == 1 else ""
             rows.append(
@@ -394,7 +394,7 @@ class Explanation:
         for e in self.chain:
             terms = []
             for t in e.terms:
-                place = t.step.node.place
+                place = t.step.place
                 terms.append(
                     {
                         "through": label(t.out, self.replay),
@@ -459,7 +459,7 @@ def _sum_text(x: Explanation, e: Equation) -> tuple[str, list[str]]:
         name = upper or formula if one or not upper else f"{upper} · {formula}"
         symbols.append(name)
         value = _term_numbers(t) if upper and not one else numbers(t.factor) if not upper else shown(t.upstream)
-        via = f"   through {label(t.out, x.replay)} {t.step.node.place or ''}" if len({id(k.step) for k in e.terms}) > 1 else ""
+        via = f"   through {label(t.out, x.replay)} {t.step.place or ''}" if len({id(k.step) for k in e.terms}) > 1 else ""
         if e.count == 1:
             total = shown(t.value)
             rows.append(value if value == total else f"{value} = {total}")

@@ -58,6 +58,7 @@ def _expression(place: Place | None) -> tuple[_Line, ast.AST] | None:
     return None if node is None else (file, node)
 
 
+@functools.lru_cache(maxsize=65536)
 def target_name(place: Place | None) -> str | None:
     """The variable that the expression at ``place`` is assigned to, if it is the whole right-hand side."""
     found = _expression(place)
@@ -90,6 +91,7 @@ def _text(node: ast.AST) -> str | None:
     return None
 
 
+@functools.lru_cache(maxsize=65536)
 def _operands(place: Place | None, count: int) -> list[str | None]:
     """The names of the operands of the expression at ``place``, as far as they are plain names."""
     found = _expression(place)
@@ -191,11 +193,7 @@ def assign_names(replay: Replay, variables: dict[str, Any] | None = None) -> Non
     wanted: dict[Quantity, str] = {}
     parameters: dict[int, str] = {}
     roots: set[int] = set()
-    last: dict[Any, Step] = {}
     for step in replay.steps:
-        place = step.node.place
-        if place is not None:
-            last[step.node.code, step.node.lasti, step.node.seq if _repeats(step) else 0] = step
         chain = step.node.module
         while chain is not None and chain[1] is not None:
             chain = chain[1]
@@ -204,7 +202,7 @@ def assign_names(replay: Replay, variables: dict[str, Any] | None = None) -> Non
             for name, p in chain[0].named_parameters():
                 parameters.setdefault(id(p), name)
     for index, step in enumerate(replay.steps):
-        place = step.node.place
+        place = step.place
         if place is not None:
             # Several ops of one call (z = self.fc(x)) share the place: only the last one is what z names.
             after = replay.steps[index + 1] if index + 1 < len(replay.steps) else None
@@ -234,13 +232,9 @@ def assign_names(replay: Replay, variables: dict[str, Any] | None = None) -> Non
     _unique(replay, wanted)
 
 
-def _repeats(step: Step) -> bool:
-    return True
-
-
 def _plausible(q: Quantity, name: str) -> bool:
     """An intermediate result takes an operand's name only if nothing else made a better one: it has no own target."""
-    return q.maker is not None and len(q.maker.outs) == 1 and target_name(q.maker.node.place) in (None, name)
+    return q.maker is not None and len(q.maker.outs) == 1 and target_name(q.maker.place) in (None, name)
 
 
 def _unique(replay: Replay, wanted: dict[Quantity, str]) -> None:

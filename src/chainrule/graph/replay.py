@@ -7,6 +7,7 @@ and ``.grad`` stay untouched.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -14,13 +15,15 @@ import numpy as np
 
 from ..autograd.engine import apply_rules
 from ..core import inplace
-from ..core.locate import place_of
+from ..core.locate import Place, place_of
 from ..core.node import Node
 from ..core.op import Op
 from ..core.state import state
 from ..core.variable import Variable, wrap
 from ..errors import GradientError, ModifiedError, message
 from .trace import Recorder, module_name
+
+_place = functools.lru_cache(maxsize=65536)(place_of)
 
 __all__ = ["Edge", "Quantity", "Replay", "Step", "expanded", "reachable"]
 
@@ -121,6 +124,11 @@ class Step:
     def out(self) -> Quantity:
         return self.outs[0]
 
+    @property
+    def place(self) -> Place | None:
+        """The user's line, resolved once per instruction."""
+        return _place(self.node.code, self.node.lasti)
+
     def __repr__(self) -> str:
         return f"<step {self.index}: {self.op.name}>"
 
@@ -194,6 +202,7 @@ class Replay:
         self.of_leaf: dict[int, Quantity] = {}
         self.of_const: dict[int, Quantity] = {}
         self.of_node: dict[tuple[int, int], Quantity] = {}
+        self._modules: dict[int, str] = {}
         self.recorder = recorder
         self.boundary = 0
         previous = state.grad, state.recorder, state.saved_hooks, state.module, state.anomaly, state.inference
@@ -230,7 +239,11 @@ class Replay:
                 )
             )
         step = Step(node, index)
-        step.module = module_name(node.module) if node.module is not None else ""
+        if node.module is not None:
+            key = id(node.module[0])
+            if key not in self._modules:
+                self._modules[key] = module_name(node.module)
+            step.module = self._modules[key]
         tensors: list[Any] = []
         for i, edge in enumerate(node.edges):
             if edge is None:
@@ -255,7 +268,7 @@ class Replay:
             tensors.append(q.tensor)
         recorder = self.recorder
         if recorder is not None:
-            recorder.at = (node.place, step.module)
+            recorder.at = (step.place, step.module)
         result = node.op.call(*tensors, **node.params)
         outs = result if isinstance(result, (tuple, list)) else (result,)
         for i, t in enumerate(outs):
@@ -307,7 +320,7 @@ class Replay:
             else:
                 g = incoming[0]
             if traced and self.recorder is not None:
-                self.recorder.at = (step.node.place, step.module)
+                self.recorder.at = (step.place, step.module)
             step.sent = apply_rules(step.fresh, g, "traced" if traced else "arrays")
             for q, gi in zip(step.args, step.sent, strict=True):
                 if gi is not None:
