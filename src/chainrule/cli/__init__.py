@@ -44,9 +44,13 @@ class _Lazy(click.Group):
         except ChainruleError as error:
             click.echo(f"chainrule: {error}", err=True)
             ctx.exit(2)
-        except BrokenPipeError:
+        except BrokenPipeError:  # the reader of our output went away: nothing is left to say
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(1)
+        except OSError as error:  # a full disk, a folder that cannot be written
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"chainrule: {where}{error.strerror or error}", err=True)
+            ctx.exit(2)
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

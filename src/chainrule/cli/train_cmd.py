@@ -120,15 +120,23 @@ def _describe(trainer: Any, out: Any) -> None:
 
 def _verify(trainer: Any, out: Any, as_json: bool) -> dict[str, Any]:
     """Check the network's gradients; a wrong one ends the command."""
+    from rich.console import Console
+
     from ..training.verify import verify
 
     with out.status("verifying the gradients …"):
         report = verify(trainer.model, trainer.loss, *trainer.data.train, seed=trainer.config.seed)
     found = report.to_dict()
-    out.print(f"gradient {report.summary()}")
-    if found["verdict"] == "FAIL":
-        out.print(report)
-        raise UsageError("the gradients of this network are wrong; nothing was trained")
+    if not report.ok:
+        Console(stderr=True).print(report)
+        if found["verdict"] == "FAIL":
+            raise UsageError("the gradients of this network are wrong; nothing was trained")
+        return found
+    worst = max(p.worst for p in report.parameters)
+    out.print(
+        f"gradient verified numerically in float64: dL/dw is right for all {len(report.parameters)} arrays "
+        f"(largest deviation {worst:.0e}); {report.cost()}"
+    )
     return found
 
 

@@ -6,6 +6,7 @@ generator, whose state is saved. So a resumed run goes on with the same losses t
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -114,6 +115,8 @@ class Trainer:
     """One run: the network, the optimizer and where they are."""
 
     def __init__(self, config: TrainConfig, data: Prepared, folder: RunFolder | None) -> None:
+        if config.overfit_one_batch:  # every step on the first batch, with nothing that keeps the loss from 0
+            config = dataclasses.replace(config, dropout=0.0, weight_decay=0.0, schedule="none", early_stop=None)
         self.config, self.data, self.folder = config, data, folder
         self.kind = data.schema.kind
         self.metric = "accuracy" if self.kind == "classification" else "R²"
@@ -124,8 +127,6 @@ class Trainer:
         self.batches = max(1, math.ceil(n / config.batch_size))
         if config.norm == "batch" and self.batches > 1 and n % config.batch_size == 1:
             self.batches -= 1  # one row has no batch statistics
-        if config.overfit_one_batch:
-            self.batches = 1
         self.scheduler, self.moves = _scheduler(config, self.optimizer, self.batches)
         self.at = Position()
         self.stop = False
@@ -184,11 +185,10 @@ class Trainer:
         config, at = self.config, self.at
         x, y = self.data.train
         order = np.random.default_rng((config.seed, at.epoch)).permutation(len(x))
-        if config.overfit_one_batch:
-            order = np.arange(min(len(x), config.batch_size))
         self.model.train()
         while at.step < self.batches:
-            rows = order[at.step * config.batch_size : (at.step + 1) * config.batch_size]
+            start_row = 0 if config.overfit_one_batch else at.step * config.batch_size
+            rows = (np.arange(len(x)) if config.overfit_one_batch else order)[start_row : start_row + config.batch_size]
             start = time.perf_counter()
             loss, norm = self._batch(torch.from_numpy(x[rows]), torch.from_numpy(y[rows]))
             at.seconds += time.perf_counter() - start

@@ -8,6 +8,7 @@ from typing import Any
 import chainrule as torch
 
 from .. import nn
+from ..check import check
 
 __all__ = ["verify"]
 
@@ -17,24 +18,14 @@ ROWS = 8
 def verify(model: Any, loss: Any, x: Any, y: Any, seed: int = 0) -> Any:
     """A ``check`` report for the loss of ``model`` on the first rows, with respect to every parameter.
 
-    A float64 copy is checked, with dropout off (the check needs a function) and batch statistics on.
+    A copy is checked, with dropout off (a derivative needs a function) and with batch statistics on.
     """
-    twin = copy.deepcopy(model).double()
+    twin = copy.deepcopy(model)
     twin.train()
     for module in twin.modules():
         if isinstance(module, nn.Dropout):
             module.eval()
-    inputs = torch.from_numpy(x[:ROWS]).double()
     targets = torch.from_numpy(y[:ROWS])
     if targets.is_floating_point():
         targets = targets.double()
-    names = [name for name, _ in twin.named_parameters()]
-    parameters = {name: p.detach().clone() for name, p in twin.named_parameters()}
-    buffers = {name: b.clone() for name, b in twin.named_buffers()}
-
-    def loss_of(*values: Any) -> Any:
-        fresh = {name: b.clone() for name, b in buffers.items()}
-        out = torch.func.functional_call(twin, {**dict(zip(names, values, strict=True)), **fresh}, (inputs,))
-        return loss(out, targets)
-
-    return torch.check(loss_of, tuple(parameters.values()), names=names, seed=seed)
+    return check(twin, (torch.from_numpy(x[:ROWS]),), loss=lambda out: loss(out, targets), seed=seed)

@@ -1,0 +1,293 @@
+"""``chainrule train``, ``predict`` and ``info`` as a user runs them: results, resuming to the last bit, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from chainrule.cli import main
+from chainrule.data import load_digits
+
+
+def run(*args: object, code: int = 0, cwd: Path | None = None) -> str:
+    """Run the command in this process; the output, standard error included."""
+    before = Path.cwd()
+    if cwd is not None:
+        os.chdir(cwd)
+    try:
+        result = CliRunner().invoke(main, [str(a) for a in args])
+    finally:
+        os.chdir(before)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def small(tmp_path: Path, *extra: object) -> list[object]:
+    return ["train", "digits", "--hidden", "16", "--epochs", 3, "--run-dir", tmp_path / "run", "--no-verify", *extra]
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        row.pop("samples_per_s")
+    return rows
+
+
+def test_digits_is_learned(tmp_path):
+    out = run("train", "digits", "--json", "--run-dir", tmp_path / "run")
+    result = json.loads(out)
+    assert result["part"] == "test"
+    assert result["value"] >= 0.97
+    assert result["verification"]["verdict"] == "PASS"
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert set(config) == {"config", "schema", "versions"}
+    assert len(metrics(tmp_path / "run")) == result["epochs"] == 40
+
+
+def test_the_gradients_are_verified_before_training(tmp_path):
+    out = run("train", "digits", "--dry-run", "--run-dir", tmp_path / "run")
+    assert "verified numerically" in out
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_gradient_stops_the_command(tmp_path, monkeypatch):
+    from chainrule.core.op import registry
+
+    rule = registry["relu"].rules[0]
+    right = rule.fn
+    monkeypatch.setattr(rule, "fn", lambda g, *saved: right(g, *saved) * 2)
+    out = run("train", "digits", "--run-dir", tmp_path / "run", code=2)
+    assert "the gradients of this network are wrong" in out
+    assert not (tmp_path / "run").exists()
+
+
+def test_regression_on_diabetes(tmp_path):
+    out = run("train", "diabetes", "--json", "--run-dir", tmp_path / "run", "--hidden", "32", "--epochs", 30)
+    result = json.loads(out)
+    assert result["metric"] == "R²"
+    assert result["value"] > 0.3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--optimizer", "adam", "--dropout", "0.3", "--schedule", "cosine"],
+        ["--optimizer", "sgd", "--norm", "layer", "--schedule", "onecycle", "--residual", "--hidden", "16,16"],
+        ["--optimizer", "rmsprop", "--schedule", "plateau", "--clip-grad-norm", "1", "--activation", "gelu"],
+        ["--optimizer", "adamw", "--weight-decay", "0.01", "--schedule", "step"],
+    ],
+)
+@pytest.mark.parametrize("stop_after", [5, 60])
+def test_a_resumed_run_goes_on_to_the_last_bit(tmp_path, options, stop_after):
+    """Stop in the middle of an epoch (and at another), resume, and compare with a run that never stopped."""
+    from chainrule.training import Trainer, TrainConfig, config as settings, prepare
+    from chainrule.training.prepare import load
+    from chainrule.training.runfolder import RunFolder
+
+    arguments = dict(zip((o.lstrip("-") for o in options[::2]), options[1::2], strict=False))
+    if "--residual" in options:
+        options = [o for o in options if o != "--residual"]
+        arguments = {**dict(zip((o.lstrip("-") for o in options[::2]), options[1::2], strict=True)), "residual": True}
+    for key in ("dropout", "clip-grad-norm", "weight-decay"):
+        if key in arguments:
+            arguments[key] = float(arguments[key])
+    arguments.setdefault("hidden", "16")
+    config = TrainConfig(**settings.checked({**arguments, "epochs": 3}, "test"))
+    data = prepare(load("digits", None), config)
+
+    class Watch:
+        def __init__(self, trainer, stop_after=None):
+            self.trainer, self.stop_after, self.losses = trainer, stop_after, []
+
+        def batch(self, info):
+            self.losses.append((info["loss"], info["grad_norm"], info["lr"]))
+            if len(self.losses) == self.stop_after:
+                self.trainer.stop = True
+
+        def epoch(self, row): ...
+
+    def trainer(name):
+        return Trainer(config, data, RunFolder.create(tmp_path / name, config, data.schema, {}))
+
+    whole = trainer("whole")
+    through = Watch(whole)
+    whole.run(through)
+
+    first = trainer("parts")
+    before = Watch(first, stop_after)
+    first.run(before)
+    folder, again, _ = RunFolder.open(tmp_path / "parts")
+    second = Trainer(again, prepare(load("digits", None), again), folder)
+    second.restore(folder.load(folder.last), folder.last)
+    after = Watch(second)
+    second.run(after)
+
+    assert before.losses + after.losses == through.losses
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
+    for name, tensor in whole.model.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), second.model.state_dict()[name].numpy(), err_msg=name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as POSIX has them")
+def test_ctrl_c_saves_and_says_how_to_resume(tmp_path):
+    command = [sys.executable, "-m", "chainrule", "train", "digits", "--epochs", "3000", "--run-dir", "run", "--no-verify"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lines = tmp_path / "run" / "metrics.jsonl"
+    for _ in range(600):
+        if lines.exists() and lines.read_text().count("\n") >= 2:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "chainrule train --resume run" in out
+    done = len(metrics(tmp_path / "run"))
+    from chainrule import load
+
+    position = load(tmp_path / "run" / "last.safetensors")["position"]
+    assert position["epoch"] == done
+
+
+def test_a_finished_run_says_so_when_resumed(tmp_path):
+    run(*small(tmp_path))
+    assert "was finished already" in run("train", "--resume", tmp_path / "run")
+
+
+def test_overfitting_one_batch(tmp_path):
+    out = run("train", "digits", "--overfit-one-batch", "--epochs", 10, "--no-verify", "--run-dir", tmp_path / "run")
+    assert "it can fit a batch" in out
+
+
+def test_predict(tmp_path):
+    run(*small(tmp_path, "--epochs", 10))
+    rows = run("predict", tmp_path / "run", "digits").splitlines()
+    assert rows[0] == "row,digit,probability"
+    guessed = np.array([int(r.split(",")[1]) for r in rows[1:]])
+    assert (guessed == load_digits().y).mean() > 0.9
+    run("predict", tmp_path / "run", "digits", "--json", "--output", tmp_path / "out.json")
+    assert len(json.loads((tmp_path / "out.json").read_text())) == 1797
+
+
+def test_a_csv_with_named_target(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 3))
+    rows = ["a,kind,b,c"] + [f"{p},{'hot' if p + q > 0 else 'cold'},{q},{r}" for p, q, r in x]
+    file = tmp_path / "data.csv"
+    file.write_text("\n".join(rows) + "\n")
+    out = run("train", file, "--target", "kind", "--json", "--epochs", 30, "--run-dir", tmp_path / "run", "--no-verify")
+    assert json.loads(out)["value"] > 0.8
+    answer = run("predict", tmp_path / "run", file).splitlines()
+    assert answer[0] == "row,kind,probability"
+    assert set(line.split(",")[1] for line in answer[1:]) == {"hot", "cold"}
+
+
+def test_settings_from_toml_and_the_command_line_wins(tmp_path):
+    (tmp_path / "settings.toml").write_text('data = "diabetes"\nhidden = [8]\nepochs = 2\nweight-decay = 0.01\n')
+    run("train", "--config", tmp_path / "settings.toml", "--epochs", 1, "--no-verify", "--run-dir", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert (config["data"], config["hidden"], config["epochs"], config["weight_decay"]) == ("diabetes", [8], 1, 0.01)
+
+
+def test_output_off_a_terminal_is_plain(tmp_path):
+    out = run(*small(tmp_path))
+    assert "\x1b" not in out
+    assert "epoch 3/3" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "nowhere.csv"], "nowhere.csv"),
+        (["train", "dgits"], "no bundled set of that name"),
+        (["train", "digits", "--batch-size", "0"], "batch-size must be at least 1, not 0"),
+        (["train", "digits", "--hidden", "64,x"], "hidden must be widths separated by commas"),
+        (["train", "digits", "--lr", "-1"], "lr must be a positive number"),
+        (["train", "digits", "--dropout", "1"], "dropout must be at least 0 and less than 1"),
+        (["train", "digits", "--val-split", "0.6", "--test-split", "0.5"], "leave nothing to train on"),
+        (["train", "digits", "--loss", "mse"], "is for quantities"),
+        (["train", "diabetes", "--loss", "cross_entropy"], "is for classes"),
+        (["train", "digits", "--target", "label"], "the target of this bundled set is 'digit'"),
+        (["train", "--resume", "nowhere"], "is not the folder of a run"),
+        (["predict", "nowhere", "digits"], "is not the folder of a run"),
+        (["train"], "name the data"),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path, arguments, sentence):
+    out = run(*arguments, code=2, cwd=tmp_path)
+    assert sentence in out
+    assert "Traceback" not in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("epochs = 'many'", "epochs must be a whole number"),
+        ("epoch = 3", "unknown setting 'epoch'; did you mean 'epochs'?"),
+        ("epochs = ", "not a TOML file"),
+    ],
+)
+def test_bad_settings_files(tmp_path, text, sentence):
+    (tmp_path / "settings.toml").write_text(text)
+    assert sentence in run("train", "digits", "--config", tmp_path / "settings.toml", code=2)
+
+
+def test_a_run_is_never_overwritten(tmp_path):
+    run(*small(tmp_path))
+    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert "holds a run already" in run(*small(tmp_path), code=2)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "foreign", "missing"])
+def test_a_damaged_checkpoint_is_refused_and_nothing_is_touched(tmp_path, damage):
+    run(*small(tmp_path))
+    last = tmp_path / "run" / "last.safetensors"
+    if damage == "cut":
+        last.write_bytes(last.read_bytes()[:200])
+    elif damage == "text":
+        last.write_text("not a checkpoint")
+    elif damage == "foreign":
+        import chainrule as torch
+
+        torch.save({"weight": torch.ones(3)}, last)
+    else:
+        last.unlink()
+    before = {f.name: f.read_bytes() for f in (tmp_path / "run").iterdir()}
+    out = run("train", "--resume", tmp_path / "run", code=2)
+    assert str(last) in out
+    assert {f.name: f.read_bytes() for f in (tmp_path / "run").iterdir()} == before
+
+
+def test_weights_of_another_shape_are_refused(tmp_path):
+    run(*small(tmp_path))
+    other = small(tmp_path / "b")
+    other[3] = "32"
+    run(*other)
+    (tmp_path / "run" / "best.safetensors").write_bytes((tmp_path / "b" / "run" / "best.safetensors").read_bytes())
+    out = run("predict", tmp_path / "run", "digits", code=2)
+    assert "has shape" in out
+
+
+@pytest.mark.parametrize("options", [["--optimizer", "sgd", "--lr", "1e20"], ["--norm", "none", "--lr", "1e30"]])
+def test_a_diverging_run_names_where(tmp_path, options):
+    out = run("train", "digits", "--no-verify", "--run-dir", tmp_path / "run", *options, code=2)
+    assert "first in" in out or "itself holds" in out
+    assert "epoch 1" in out
+
+
+def test_info():
+    facts = json.loads(run("info", "--json"))
+    assert facts["packages"]["numpy"] == np.__version__
+    assert "blas" in run("info")
