@@ -351,9 +351,9 @@ def cross_entropy(x, target, weight, *, ignore_index, reduction):
 
 
 @cross_entropy.vjp("x", math="x̄ = z̄ · (softmax(x) − onehot(target)) · w / Σ w")
-def _(g, target, p, d, x_shape, x_dtype):
+def _(g, x, target, p, d, x_dtype):
     # d is what a sample's loss is divided by: n for a mean, Σ w / w with weights, ∞ where the target is ignored.
     # Dividing by d / g instead of multiplying by g / d keeps the textbook's (p − y) / n to the last bit.
-    axis = 1 if len(x_shape) > 1 else 0
-    y = cast(one_hot(target, classes=x_shape[axis], dim=axis), dtype=x_dtype)
-    return (p - y) / _along_classes(div(d, g), len(x_shape))
+    axis = 1 if x.ndim > 1 else 0
+    y = cast(one_hot(target, classes=x.shape[axis], dim=axis), dtype=x_dtype)
+    return (p - y) / _along_classes(div(d, g), x.ndim)
