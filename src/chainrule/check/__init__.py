@@ -69,6 +69,11 @@ def check(
     from .dispatch import problem_of
     from .run import run
 
+    if order == 2:
+        first = problem_of(f, inputs, grad, loss=loss, cotangent=cotangent, data=data, order=1, seed=seed)
+        report = run(first, full=full, seed=seed, progress=progress)
+        if not report.ok:  # second derivatives of a wrong gradient mean nothing
+            return report
     problem = problem_of(f, inputs, grad, loss=loss, cotangent=cotangent, data=data, order=order, seed=seed)
     return run(problem, full=full, seed=seed, progress=progress)
 

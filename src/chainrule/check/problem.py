@@ -54,6 +54,10 @@ class Problem:
     """Name the op that bends when entry i of a parameter moves by ±h; "" when unknown."""
     first_bad: Callable[[], Any] | None = None
     """Check the parts in isolation and return the first that is wrong (engine functions), or None."""
+    tape: Callable[[Arrays], Any] | None = None
+    """Run the program with gradients recorded (tensor programs): for readers of its graph."""
+    around: Callable[[], Any] | None = None
+    """The context in which ``tape`` must run."""
     numbers: dict[str, float] = field(default_factory=dict)
     """Named constants that the program reads (lr, lam, eps): candidates for a wrong factor."""
     dims: dict[int, str] = field(default_factory=dict)

@@ -80,16 +80,20 @@ class Report:
 
     # -- text ---------------------------------------------------------------------------------------------------------
 
+    @property
+    def _is(self) -> str:
+        return "are" if self.order == 2 else "is"
+
     def headline(self) -> str:
         what = "second derivatives" if self.order == 2 else "gradient"
         wrong = [p.name for p in self.parameters if not p.right]
         if self.verdict is Verdict.PASS:
             many = f"{len(self.parameters)} inputs" if len(self.parameters) > 1 else self.parameters[0].name
-            return f"the {what} of {self.label} is right ({many})"
+            return f"the {what} of {self.label} {self._is} right ({many})"
         if self.verdict is Verdict.INCONCLUSIVE:
             return f"{self.label}: {self.reason}"
         which = ", ".join(wrong[:6]) + (f" and {len(wrong) - 6} more" if len(wrong) > 6 else "")
-        return f"the {what} of {self.label} is wrong in {which or 'some direction'} ({len(wrong)} of {len(self.parameters)} inputs)"
+        return f"the {what} of {self.label} {self._is} wrong in {which or 'some direction'} ({len(wrong)} of {len(self.parameters)} inputs)"
 
     def cost(self) -> str:
         checked, size = sum(p.checked for p in self.parameters), sum(p.size for p in self.parameters)

@@ -28,10 +28,15 @@ def run(problem: Problem, *, full: bool = False, seed: int = 0, progress: bool |
     start = time.perf_counter()
     _require_finite(problem)
     stale = _stale(problem)
-    with _Bar(progress) as bar:
-        m = measure(problem, full=full, rng=np.random.default_rng(seed), progress=bar)
-    j = judge(problem, m)
     random = next((n for n in problem.notes if n.kind == "random"), None)
+    if random is not None:  # nothing that could be measured would mean anything
+        with quiet():
+            m = Measurement(value=float(problem.value(problem.point)), entries={k: [] for k in problem.point})
+        j = Judgement(Verdict.INCONCLUSIVE)
+    else:
+        with _Bar(progress) as bar:
+            m = measure(problem, full=full, rng=np.random.default_rng(seed), progress=bar)
+        j = judge(problem, m)
     hypotheses: list[Hypothesis] = []
     causes: list[Hypothesis] = []
     if random is not None:
@@ -60,6 +65,14 @@ def _diagnose(problem: Problem, m: Measurement, j: Judgement) -> tuple[list[Hypo
 
     if not j.bad_parameters:  # only the direction over all parameters disagrees
         j.bad_parameters = list(problem.point)
+    if j.bad and all(e.slope.kink for e in j.bad):
+        e = j.bad[0]
+        cause = Hypothesis(
+            "kink", f"at a kink, {entry_name(e.name, e.index)} = {e.analytic:.6g} is no subgradient: {e.convention}",
+            f"left slope {e.slope.left:.6g}, right slope {e.slope.right:.6g}; everywhere else the gradient is right",
+            "pick one side: relu′(0) = 0, abs′(0) = 0; for ties give the gradient to one entry, or share it", tuple(j.bad_parameters), 1.0,
+        )  # fmt: skip
+        return [cause], [cause]
     if problem.first_bad is not None:
         found = problem.first_bad()
         if found is not None:

@@ -59,6 +59,8 @@ class Layout:
         self.point: Arrays = {}
         self.original: dict[str, Any] = {}
         self.mode = "one"
+        self.batch: set[int] = set()
+        """Lengths of the data's first axes, for the hint about a wrong shape."""
         wanted = parameter_names(function)
         if _is_number_list(inputs) and not (
             isinstance(inputs, tuple) and wanted is not None and len(wanted) > 1 and (_required(function) or 0) > 1
@@ -95,8 +97,8 @@ class Layout:
         if array.size and not np.all(np.isfinite(array)):
             raise UsageError(f"Input {name!r} contains NaN or infinity: choose a point where everything is finite.")
         if array.dtype != np.float64:
-            what = "integers" if array.dtype.kind in "iub" else array.dtype.name
-            self.notes.append(Note("cast", f"{name} was cast from {what} ({array.dtype}) to float64 for the check."))
+            what = f"integers ({array.dtype})" if array.dtype.kind in "iub" else array.dtype.name
+            self.notes.append(Note("cast", f"{name} was cast from {what} to float64 for the check."))
         self.names.append(name)
         self.original[name] = item
         self.point[name] = np.array(array, dtype=np.float64)
@@ -156,7 +158,8 @@ class Layout:
                     if shape:
                         self.notes.append(Note("shape", f"{who} of {name} has axes of length 1 that {name} has not (or lacks them)."))
                 else:
-                    raise _wrong_shape(who, name, g.shape, shape)
+                    shapes = {k: v.shape for k, v in self.point.items() if np.shape(found[k]) == shape}
+                    raise _wrong_shape(who, name, g.shape, shape, shapes, self.batch)
             out[name] = g
         return out
 
@@ -219,19 +222,28 @@ def _flatten_list(tree: Any, out: list[Any]) -> None:
             out.append(v)
 
 
-def _wrong_shape(who: str, name: str, got: tuple[int, ...], want: tuple[int, ...]) -> WrongGradient:
+def _wrong_shape(
+    who: str, name: str, got: tuple[int, ...], want: tuple[int, ...], shapes: dict[str, tuple[int, ...]], batch: set[int]
+) -> WrongGradient:
     kind, hint = "shape", ""
-    if got == want[::-1]:
+    other = next((k for k, s in shapes.items() if k != name and s == got and s != want), None)
+    if other is not None:
+        kind, hint = "swapped", f"That is the shape of {other}: are the gradients of {name} and {other} swapped?"
+    elif len(got) == len(want) == 1 and got[0] in batch:
+        kind, hint = "axis", f"It was summed over the wrong axis: {got[0]} is the batch, sum over that (axis=0)."
+    elif len(got) == len(want) == 2 and set(got) <= batch:
+        kind, hint = "transposed", "The factors of the product are exchanged (A.T @ B sums over the batch, A @ B.T does not)."
+    elif got == want[::-1]:
         kind, hint = "transposed", "It looks transposed: try .T (or swap the factors of the product)."
     elif len(got) == len(want) + 1 and got[1:] == want:
-        kind, hint = "batch sum", f"The sum over the batch (axis 0, length {got[0]}) is missing: try .sum(axis=0)."
+        kind, hint = "batch-sum", f"The sum over the batch (axis 0, length {got[0]}) is missing: try .sum(axis=0)."
     elif len(got) > len(want) and got[len(got) - len(want) :] == want:
         axes = tuple(range(len(got) - len(want)))
-        kind, hint = "batch sum", f"The sum over the leading axes is missing: try .sum(axis={axes})."
+        kind, hint = "batch-sum", f"The sum over the leading axes is missing: try .sum(axis={axes})."
     elif len(got) == len(want) and all(w in (1, g) for g, w in zip(got, want, strict=True)):
         axes = tuple(i for i, (g, w) in enumerate(zip(got, want, strict=True)) if w == 1 and g != 1)
-        kind, hint = "batch sum", f"{name} was broadcast along axis {axes[0] if len(axes) == 1 else axes}: sum over it, with keepdims=True."
+        kind, hint = "batch-sum", f"{name} was broadcast along axis {axes[0] if len(axes) == 1 else axes}: sum over it, with keepdims=True."
     elif got == () or (len(got) < len(want) or any(g == 1 and w > 1 for g, w in zip(got, want, strict=False))):
-        kind, hint = "reduced", "Too much was summed: keep the axes of the parameter."
+        kind, hint = "axis", "Too much was summed: keep the axes of the parameter."
     text = message(f"{who} of {name} has shape {got}, but {name} has shape {want}.", fix=hint)
     return WrongGradient(text.replace("\n  ", " "), kind, name)

@@ -35,6 +35,9 @@ def from_arrays(
         return out
 
     point = layout.point
+    around = surroundings(f, grad)
+    layout.batch = {v.shape[0] for v in around.values() if isinstance(v, np.ndarray) and v.ndim}
+    layout.batch |= {np.shape(v)[0] for v in extra if np.ndim(v)}
     work = {k: v.copy() for k, v in point.items()}
     try:
         with quiet():
@@ -92,7 +95,6 @@ def from_arrays(
         given = layout.gradient(returned)
         functions = (grad,)
     notes.extend(n for n in layout.notes if n not in notes)
-    around = surroundings(f, grad)
     if isinstance(data, Mapping):
         around.update({k: np.asarray(v) for k, v in data.items()})
     else:

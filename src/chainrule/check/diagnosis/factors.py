@@ -25,9 +25,18 @@ def constant_ratio(ev: Evidence, name: str) -> float | None:
         return None
     c = float(a @ n) / float(n @ n) if abs(n[k]) > 1e-150 else a[k] / n[k]
     allowed = max(abs(c), 1.0) * (5 * error + 2e-6 * np.max(np.abs(n)))
-    if c == 0 or not math.isfinite(c) or np.any(np.abs(a - c * n) > allowed):
+    if a.size < 2 and not _plain(ev, c):  # one entry is always some multiple of another
+        return None
+    if c == 0 or not math.isfinite(c) or _is(c, 1) or np.any(np.abs(a - c * n) > allowed):
         return None
     return c
+
+
+def _plain(ev: Evidence, c: float) -> bool:
+    """A factor that needs no further evidence: a sign, a small integer, a size of the data, or one over it."""
+    size = abs(c)
+    known = [1, 2, 3, 4, *(n for n in ev.problem.dims)]
+    return any(_is(size, x) or _is(size, 1 / x) for x in known)
 
 
 def _sizes(ev: Evidence) -> Iterator[tuple[int, str]]:
@@ -49,7 +58,7 @@ def name_factor(ev: Evidence, c: float, names: tuple[str, ...]) -> Hypothesis:
             "negate it: look for (y − p) in place of (p − y), or a lost minus", names, 1.1,
         )  # fmt: skip
     size = abs(c)
-    sign = "and the sign is flipped; " if c < 0 else ""
+    sign = "of the wrong sign and " if c < 0 else ""
     kind = "sign" if c < 0 else "factor"
     # A batch size explains a 2 only when there is nothing simpler to explain it: 2 and ½ come first.
     if _is(size, 2):
@@ -67,18 +76,19 @@ def name_factor(ev: Evidence, c: float, names: tuple[str, ...]) -> Hypothesis:
             kind = "sign" if c < 0 else "sum-mean"
             title = f"{which} is {sign}{n} times too small: mean in place of sum (or divided by N twice)"
             return Hypothesis(kind, title, f"{shown} = 1/{n}; {meaning}", f"use sum in place of mean, or remove one division by {n}", names, 1.04)
+    counts = {n: m for n, m in _sizes(ev) if m.startswith(("N =", "the ")) and " elements of " in m or m.startswith("N =")}
     for n, meaning in _sizes(ev):
-        if _is(size, 2 / n):
+        if n in counts and _is(size, 2 / n):
             return Hypothesis(
                 "sum-mean", f"{which} is {sign}2/{n} of what it should be: (2/n) of the mean, but the loss is a sum of halves", f"{shown} = 2/{n}; {meaning}",
                 f"multiply by {n}/2", names, 1.0,
             )  # fmt: skip
-        if _is(size, n / 2):
+        if n in counts and _is(size, n / 2):
             return Hypothesis(
                 "sum-mean", f"{which} is {sign}{n}/2 times too large: the (2/n) of the MSE is missing", f"{shown} = {n}/2; {meaning}",
                 f"multiply by 2/{n}", names, 1.0,
             )  # fmt: skip
-        if _is(size, n * n) or _is(size, 1 / n**2):
+        if n in counts and (_is(size, n * n) or _is(size, 1 / n**2)):
             return Hypothesis(
                 "sum-mean", f"{which} is {sign}off by {n}²: N is counted twice", f"{shown}; {meaning}",
                 f"{'divide' if size > 1 else 'multiply'} by {n}²", names, 0.98,
@@ -98,7 +108,7 @@ def name_factor(ev: Evidence, c: float, names: tuple[str, ...]) -> Hypothesis:
     rate = next((f"{k} = {v}" for k, v in ev.problem.numbers.items() if v and (_is(size, abs(v)) or _is(size, 1 / abs(v)))), "")
     why = f" ({rate})" if rate else ""
     return Hypothesis(
-        kind, f"{which} is {sign}{nice} times the right one{why}", shown,
+        kind, f"{which} is {'-' if c < 0 else ''}{nice} times the right one{why}", shown,
         f"divide by {nice}: a constant factor is too many (a learning rate or scale applied twice?)", names, 0.97,
     )  # fmt: skip
 

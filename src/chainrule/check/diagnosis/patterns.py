@@ -173,7 +173,7 @@ def regulariser(ev: Evidence) -> Iterator[Hypothesis]:
                 continue
             lam = float(gap @ shape) / bottom
             allowed = 5 * ev.error[name][known] + 3e-6 * np.max(np.abs(gap))
-            if lam and np.all(np.abs(gap - lam * shape) <= allowed):
+            if lam and np.max(np.abs(gap) - 5 * ev.error[name][known]) > 0 and np.all(np.abs(gap - lam * shape) <= allowed):
                 key = next((k for k in found if k[0] == what and math.isclose(k[1], lam, rel_tol=1e-3)), (what, lam))
                 found.setdefault(key, []).append(name)
     for (what, lam), names in found.items():

@@ -28,6 +28,9 @@ def rank(ev: Evidence, patterns: list[Hypothesis], repairs: list[Hypothesis]) ->
         if match is not None:
             used.add(id(match))
             same_place = set(match.parameters) <= set(r.parameters)
+            odd = r.kind == "factor" and r.title.startswith("a factor too many") and "." in r.title
+            if odd:  # the source shows a constant like 0.05: not 1/20 of anything
+                match = replace(match, kind=r.kind, title=f"{match.title.split(' is ')[0]} has {r.title}")
             r = replace(
                 r, kind=match.kind if same_place else r.kind, title=match.title if same_place else r.title,
                 evidence=f"{match.evidence}; {r.evidence}" if same_place else r.evidence, score=r.score + 0.3,
@@ -48,7 +51,11 @@ def rank(ev: Evidence, patterns: list[Hypothesis], repairs: list[Hypothesis]) ->
         left -= set(best.parameters)
     if left:
         out.append(_unexplained(ev, left))
-    tail = sorted(pool, key=lambda h: -h.score)
+    tail: list[Hypothesis] = []
+    for h in sorted(pool, key=lambda h: -h.score):
+        told = (*out, *tail)
+        if not any(h.title == o.title or h.kind == o.kind and set(h.parameters) <= set(o.parameters) for o in told):
+            tail.append(h)
     return out + tail[:4]
 
 

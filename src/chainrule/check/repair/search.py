@@ -191,6 +191,8 @@ class _Search:
                 near = next((n for n in [2, 4, 3, 8, *ev.problem.dims] if np.isclose(abs(c), n, rtol=1e-5)), None)
                 back = next((n for n in [2, 4, 3, 8, *ev.problem.dims] if np.isclose(abs(c), 1 / n, rtol=1e-5)), None)
                 sign = "-" if c < 0 else ""
+                if ev.known(name).sum() < 3 and not (near or back):
+                    continue
                 text = f"/ {sign}{near}" if near else f"* {sign}{back}" if back else f"* {float(f'{inverse:.9g}')!r}"
                 out.append((text, kind))
         for n in list(ev.problem.dims)[:5]:

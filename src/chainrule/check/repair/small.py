@@ -141,6 +141,8 @@ def _binary(site: Site, node: ast.BinOp, stmt: ast.stmt, scope: Scope) -> Iterat
                 yield Edit("activation", f"an activation derivative too many: {ast.unparse(dropped)}", 1.3, site, kept, stmt)
             else:
                 yield Edit("extra-factor", f"a factor too many: {ast.unparse(dropped)}", 1.4, site, kept, stmt)
+    if isinstance(op, ast.Add) and not number:
+        yield Edit("wrong-operation", "+ that should be *", 2, site, with_op(ast.Mult()), stmt)
     if isinstance(op, ast.MatMult):
         flipped = lambda x: x.value if isinstance(x, ast.Attribute) and x.attr == "T" else ast.Attribute(x, "T", ast.Load())  # noqa: E731
         yield Edit("transposed", "the factors of a product are exchanged", 1, site, with_op(ast.MatMult(), True), stmt)
@@ -229,6 +231,8 @@ def _call(site: Site, node: ast.Call, stmt: ast.stmt, scope: Scope) -> Iterator[
                     yield Edit("batch-sum", f"the {called} runs over every axis, axis={axis} is meant", 1.1, site, new, stmt)
     if called in _WRAPPERS and subject is not None:
         yield Edit(_WRAPPERS[called], f"{called}() does not belong here", 0.9, site, subject, stmt)
+    if called in ("tanh", "sigmoid", "cos", "sin"):
+        yield Edit("activation", f"a square is missing at {ast.unparse(node)}", 1.8, site, parse("A ** 2", A=node), stmt)
     if called == "outer" and len(node.args) == 2:
         new = copy.copy(node)
         new.args = node.args[::-1]
@@ -287,6 +291,9 @@ def _subscript(site: Site, node: ast.Subscript, stmt: ast.stmt, scope: Scope) ->
         return
     reverse = "::-1" in ast.unparse(node.slice)
     yield Edit("flip" if reverse else "off-by-one", f"[{ast.unparse(node.slice)}] does not belong here", 1 if reverse else 2.5, site, node.value, stmt)
+    if isinstance(node.slice, (ast.Constant, ast.UnaryOp)) and not isinstance(getattr(node.slice, "value", 0), str):
+        title = "one sample only: the sum over the batch is missing"
+        yield Edit("batch-sum", title, 1, site, parse("A.sum(axis=0)", A=node.value), stmt)
     pieces = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     for i, piece in enumerate(pieces):
         for new_piece, title in _shifted(piece):
@@ -323,7 +330,7 @@ def _plus(node: ast.expr | None, delta: int) -> ast.expr | None:
 def _names(site: Site, stmt: ast.stmt, scope: Scope) -> Iterator[Edit]:
     node = site.node
     text = ast.unparse(node) if isinstance(node, (ast.Name, ast.Subscript, ast.Attribute)) else ""
-    if not text or isinstance(site.parent, ast.Attribute) and site.parent.attr != "T":
+    if not text:
         return
     if text in scope.arrays:
         array = scope.arrays[text]
@@ -341,13 +348,15 @@ def _names(site: Site, stmt: ast.stmt, scope: Scope) -> Iterator[Edit]:
         if array.ndim == 2 and not isinstance(site.parent, ast.Attribute):
             yield Edit("transposed", f"{text} should be transposed", 1.2, site, ast.Attribute(node, "T", ast.Load()), stmt)
         if array.ndim >= 1:
-            yield Edit("activation" if slope else "wrong-operation", f"a square is missing at {text}", 2.5, site, parse("A ** 2", A=node), stmt)
+            kind = "activation" if slope else "wrong-operation"
+            yield Edit(kind, f"a square is missing at {text}", 2.5, site, parse("A ** 2", A=node), stmt)
+            yield Edit(kind, f"a cube is missing at {text}", 2.7, site, parse("A ** 3", A=node), stmt)
+        if not isinstance(site.parent, (ast.Assign, ast.Return)) and array.dtype.kind == "f":
+            for other in scope.like(node):
+                yield Edit("missing-factor", f"the factor {other} is missing", 1.9, site, parse("A * B", A=node, B=_expr(other)), stmt)
         if array.ndim >= 3:
             flip = ast.Subscript(node, _expr("x[..., ::-1, ::-1]").slice, ast.Load())  # type: ignore[attr-defined]
             yield Edit("flip", f"the kernel {text} should be flipped", 1.3, site, flip, stmt)
-        for mapped in ("sigmoid", "tanh"):
-            if slope and mapped in ast.unparse(stmt):
-                continue
     elif text in scope.numbers:
         for other, value in scope.numbers.items():
             if other != text and value != scope.numbers[text]:

@@ -52,7 +52,8 @@ def _on(
         return
     yield edit("sign", "a minus is missing", 0.3, "-E")
     for text, kind in factors:
-        yield edit(kind, f"the factor {text} is missing", 1.1, f"E {text}")
+        # A factor like 1.5 is better explained by a number in the line, where there is one.
+        yield edit(kind, f"the factor {text} is missing", 1.9 if "." in text else 1.1, f"E {text}")
     if shape is None:
         # unknown shape (part of a larger expression): only what fits anything
         yield edit("batch-sum", "the sum over the batch is missing", 1.5, "E.sum(axis=0)")
@@ -112,7 +113,7 @@ def _on(
                     if other != v:
                         G = ast.parse(other, mode="eval").body
                         new = parse(f"V * (G - {np_}.sum(G * V, axis=-1, keepdims=True))", V=V, G=G)
-                        yield Edit("softmax", "the softmax's Jacobian is treated as diagonal: − p·Σ(g·p) is missing", 1.4, site, new, stmt)
+                        yield Edit("softmax", "the softmax's Jacobian is wrong (taken as diagonal?): it is p·(g − Σ(g·p))", 1.4, site, new, stmt)
                 yield edit("softmax", "the softmax's Jacobian is treated as diagonal: − p·Σ(g·p) is missing", 1.5, f"E - V * {np_}.sum(E, axis=-1, keepdims=True)", V=V)
                 yield edit("softmax", "the softmax's Jacobian is treated as diagonal: − p·Σ(g·p) is missing", 1.6, f"V * (E - {np_}.sum(E * V, axis=-1, keepdims=True))", V=V)
         yield from _statistics(edit, shape, slopes, scope)
@@ -164,6 +165,8 @@ def statement_edits(stmt: ast.stmt, site: Site, scope: Scope, seen: bool) -> Ite
             yield Edit("overwritten", "+= belongs in place of =: an earlier contribution is overwritten", 0.7, site, new, stmt)
         if isinstance(target, ast.Subscript):
             yield _add_at(stmt, target, site, scope)
+            new = ast.AugAssign(target, ast.Sub(), stmt.value)
+            yield Edit("overwritten", "-= belongs in place of =: what was there is overwritten", 0.8, site, new, stmt)
         if seen:
             yield Edit("extra-factor", f"this line does not belong here: {ast.unparse(stmt)}", 2.2, site, ast.Pass(), stmt)
             clean = isinstance(stmt.value, ast.Call) and ast.unparse(stmt.value).startswith(f"{scope.np}.clip")
