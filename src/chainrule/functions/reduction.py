@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core import dtypes
 from ..core.dtypes import FLOATS
-from ..core.variable import Variable, wrap
+from ..core.variable import Variable
 from ..errors import IndexOutOfRange, message
 from ..ops import cumulative, reduce, select
 from ._args import axes, axis, cast, need_tensor

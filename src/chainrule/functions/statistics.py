@@ -42,10 +42,12 @@ def _picked(name: str, x: Any, indices: Any, dim: int, keepdim: bool, out: Any =
 def _median(name: str, ignore_nan: bool) -> Any:
     def function(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None) -> Any:
         x = need_tensor(input, name)
+        if x._array.dtype.kind == "b":
+            raise NotImplementedError("\"median_cpu\" not implemented for 'Bool'")
         if dim is None:
             flat = reshape(x, shape=(-1,))
             if not x._array.size:
-                return wrap(np.asarray(np.nan, x._array.dtype))
+                return x.sum() * float("nan")
             return _picked(name, flat, order.median_index(flat, dim=0, ignore_nan=ignore_nan), 0, False)[0]
         i = axis(dim, x._array.ndim)
         return _picked(name, x, order.median_index(x, dim=i, ignore_nan=ignore_nan), i, keepdim, out)

@@ -75,7 +75,8 @@ def _spread_calls(r):
 
 
 def _squares(x, dim, keepdim):
-    centred = x - np.mean(x, axis=dim, keepdims=True)
+    n = x.size if dim is None else math.prod([x.shape[i] for i in dim])
+    centred = x - np.add.reduce(x, axis=dim, keepdims=True) / n
     return np.add.reduce(centred * centred, axis=dim, keepdims=keepdim)
 
 
@@ -188,7 +189,8 @@ amax = _extremum("amax", np.maximum, "max")
 amin = _extremum("amin", np.minimum, "min")
 
 
-@op("*s -> *t", formula="log Σ exp({x})", samples=calls(reduction_calls))
+@op("*s -> *t", formula="log Σ exp({x})", samples=calls(reduction_calls),
+    kink="NaN where all entries are −∞, as PyTorch")  # fmt: skip
 def logsumexp(x, *, dim=None, keepdim=False):
     """log Σ eˣ over axes, computed about the maximum so that nothing overflows."""
     if x.size == 0:
@@ -201,9 +203,7 @@ def logsumexp(x, *, dim=None, keepdim=False):
 
 @logsumexp.vjp("x", math="x̄ = ȳ · exp(x − y)")
 def _(g, out, x, dim, keepdim):
-    y = restore(out, x.shape, dim, keepdim)
-    # Where all entries are −∞ the result is −∞ and x − y would be NaN.
-    return restore(g, x.shape, dim, keepdim) * exp(x - where(y == -Inf, 0.0, y))
+    return restore(g, x.shape, dim, keepdim) * exp(x - restore(out, x.shape, dim, keepdim))
 
 
 def _norm_calls(r):
