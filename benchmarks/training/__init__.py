@@ -1,0 +1,1 @@
+"""Whole training steps against other libraries: ``python -m benchmarks.training``."""
