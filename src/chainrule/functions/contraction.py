@@ -251,8 +251,9 @@ def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Any:
             raise RuntimeError("both dimension lists should have same length")
     for i, j in zip(da, db):
         if x._array.shape[i] != y._array.shape[j]:
+            shown = i - n if isinstance(dims, (int, np.integer)) else i
             raise RuntimeError(
-                f"contracted dimensions need to match, but first has size {x._array.shape[i]} in dim {i} and second has "
+                f"contracted dimensions need to match, but first has size {x._array.shape[i]} in dim {shown} and second has "
                 f"size {y._array.shape[j]} in dim {j}"
             )
     lx: list[Any] = [("x", i) for i in range(n)]

@@ -222,7 +222,7 @@ def _axis_split(name: str, dim: int, least: int) -> Any:
         ndim = need_tensor(input, name)._array.ndim
         if ndim < least:
             raise RuntimeError(
-                f"torch.{name} requires a tensor with at least {least} dimension{'s' if least > 1 else ''}, but got a "
+                f"torch.{name} requires a tensor with at least {least} dimension, but got a "
                 f"tensor with {ndim} dimensions!"
             )
         d = 0 if ndim == 1 else dim

@@ -281,7 +281,7 @@ def expand(self: Any, *size: Any) -> Any:
         if n == -1:
             if old is None:
                 raise RuntimeError(
-                    f"expand({self.type()}{{{list(shape)}}}, size={list(wanted)}): the expanded size of the tensor "
+                    f"The expanded size of the tensor "
                     f"({n}) isn't allowed in a leading, non-existing dimension {i}"
                 )
             n = old
@@ -546,7 +546,7 @@ def trace(input: Any) -> Any:
 
     x = need_tensor(input, "trace")
     if x._array.ndim != 2:
-        raise RuntimeError("trace: expected a matrix")
+        raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {x._array.ndim}")
     d = ops.diagonal(x, offset=0, dim1=0, dim2=1)
     return sum(d if d._array.dtype.kind == "f" else ops.cast(d, dtype=np.dtype(np.int64)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..core.variable import Variable
@@ -9,6 +10,7 @@ from ..errors import ShapeError, message
 from ..ops import layout
 from ..ops import linalg as ops
 from ._args import need_tensor
+from .layout import common_shape
 
 __all__ = ["bmm", "dot", "inner", "matmul", "mm", "mv", "outer", "vdot"]
 METHODS = ("bmm", "dot", "inner", "matmul", "mm", "mv", "outer", "vdot")
@@ -25,7 +27,7 @@ def _same_dtype(function: str, x: Any, y: Any) -> None:
         )
 
 
-_C = {"float16": "c10::Half", "float32": "float", "float64": "double", "int64": "long", "int32": "int",
+_C = {"float16": "c10::Half", "float32": "float", "float64": "double", "int64": "long int", "int32": "int",
       "int16": "short", "int8": "signed char", "uint8": "unsigned char", "bool": "bool"}  # fmt: skip
 
 
@@ -44,8 +46,16 @@ def _mismatch(x: Any, y: Any) -> ShapeError:
             f"inconsistent tensor size, expected tensor [{a[0]}] and src [{b[0]}] to have the same number of elements, "
             f"but got {a[0]} and {b[0]} elements respectively"
         )
+    elif len(b) == 2 or len(b) == 1:
+        rows = math.prod(a[:-1])
+        columns = f"{b[0]}x{b[1]}" if len(b) == 2 else f"{b[0]}x1"
+        what = f"mat1 and mat2 shapes cannot be multiplied ({rows}x{a[-1]} and {columns})"
     else:
-        what = f"mat1 and mat2 shapes cannot be multiplied ({'x'.join(map(str, a))} and {'x'.join(map(str, b))})"
+        batch = math.prod(common_shape([a[:-2], b[:-2]]))
+        what = (
+            f"Expected size for first two dimensions of batch2 tensor to be: [{batch}, {a[-1]}] but got: "
+            f"[{batch}, {b[-2]}]."
+        )
     return ShapeError(message(what, f"matmul: inner axes differ: x is {tuple(a)}, y is {tuple(b)}", fix=fix))
 
 
@@ -55,7 +65,7 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
     (n) @ (n) → (), (n, k) @ (k, m) → (n, m), (*b, n, k) @ (k) → (*b, n), (*b, n, k) @ (*c, k, m) → (*broadcast, n, m)
     """
     if not isinstance(other, Variable):
-        raise TypeError(f"matmul(): argument 'other' (position 1) must be Tensor, not {type(other).__name__}")
+        raise TypeError(f"matmul(): argument 'other' (position 2) must be Tensor, not {type(other).__name__}")
     x, y = need_tensor(input, "matmul"), other
     a, b = x._array, y._array
     if a.ndim == 0 or b.ndim == 0:

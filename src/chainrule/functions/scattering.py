@@ -150,6 +150,9 @@ def _prepare(input: Any, dim: int, index: Any, source: Any, name: str) -> tuple[
             )
     n = x._array.shape[d] if x._array.ndim else 1
     if i._array.size and (i._array.min() < -n or i._array.max() >= n or (source is not None and i._array.min() < 0)):
+        if name == "index_add" and x._array.ndim:
+            bad = int(i._array.min() if i._array.min() < 0 else i._array.max())
+            raise RuntimeError(f"index {bad} is out of bounds for dimension {d} with size {n}")
         raise IndexOutOfRange("index out of range in self")
     return x, d, i, source
 
@@ -274,7 +277,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     n = int(np.count_nonzero(m._array))
     if n > source._array.size:
         raise RuntimeError(
-            message("number of elements of source < number of ones in mask", f"{source._array.size} < {n}")
+            message("Number of elements of source < number of ones in mask", f"{source._array.size} < {n}")
         )
     values = ops.getitem(layout.reshape(source, shape=(source._array.size,)), key=(slice(0, n),))
     return ops.set_mask(x, values, m)

@@ -26,6 +26,7 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
     v = src if isinstance(src, Variable) else wrap(np.asarray(src))
     v = cast(v, self._array.dtype)
     if v._array.shape != self._array.shape:
+        layout.common_shape([self._array.shape, v._array.shape])
         v = layout.expand(v, *self._array.shape)
     return inplace.write(self, v, copies=True)
 
