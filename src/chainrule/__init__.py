@@ -60,6 +60,8 @@ _ROOMS = {
     "distributed", "linalg", "distributions", "func", "graph", "serialization",
 }  # fmt: skip
 
+# Functions that load with their room: name → room.
+_LAZY = {"watch": "diagnose", "save": "serialization", "load": "serialization"}
 
 # NaN and infinity pass through ops without a word, as in PyTorch. Only warnings that arise on the library's own lines
 # are silenced: NumPy code of yours keeps warning. (np.errstate around every op would take longer than most ops.)
@@ -69,8 +71,8 @@ _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"chainrule\b
 def __getattr__(name: str) -> _Any:
     if name in _ROOMS:
         return _importlib.import_module(f".{name}", __name__)
-    if name in ("save", "load"):
-        return getattr(_importlib.import_module(".serialization", __name__), name)
+    if name in _LAZY:
+        return getattr(_importlib.import_module(f".{_LAZY[name]}", __name__), name)
     import difflib
 
     near = difflib.get_close_matches(name, [n for n in (*globals(), *_ROOMS) if not n.startswith("_")], 1)
@@ -79,7 +81,7 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOMS})
+    return sorted({*globals(), *_ROOMS, *_LAZY})
 
 
 from .functions import namespace as _namespace  # noqa: E402
