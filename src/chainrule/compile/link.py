@@ -31,6 +31,7 @@ __all__ = ["Step", "build_step"]
 
 _CALLBACK = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
 CANARY = 0xA5
+_ATTRIBUTES = 'attributes #0 = { nounwind noinline "no-trapping-math"="true" "prefer-vector-width"="512" }'
 
 
 @dataclass(slots=True)
@@ -153,13 +154,11 @@ class Step:
         for v in self.program.constants:
             self.slots[v] = len(self.slots)
         module.functions.append(self.driver(module))
-        for name in ("yes", "no", "watched", "array type", *(("dtype", v) for v in self.program.inputs)):
+        for name in ("yes", "no", "clock", "watched", "array type", *(("dtype", v) for v in self.program.inputs)):
             self.slots[name] = len(self.slots)
         module.functions.append(self.entry())
         module.functions.append(self.checker())
-        module.functions.append(
-            'attributes #0 = { nounwind noinline "no-trapping-math"="true" "prefer-vector-width"="512" }'
-        )
+        module.functions.append(_ATTRIBUTES)
         self.ir = module.text()
 
     def location(self, root: Value | str) -> tuple[Any, int]:
@@ -175,7 +174,37 @@ class Step:
             return where, 0
         return ("output", where), 0
 
-    def driver(self, module: Module) -> str:
+    def profile(self, inputs: list[Any], outputs: list[Any], repeats: int = 20) -> list[float]:
+        """Cycles that each group takes, as medians over repeated runs (which are real runs: state changes)."""
+        module = Module()
+        bodies: dict[str, str] = {}
+        for group, (name, kernel) in zip(self.groups, self.kernels, strict=True):
+            if kernel is None or name in bodies:
+                continue
+            bodies[name] = (emit_gemm if group.kind == "matmul" else emit_loops)(
+                module, group, self.kept, native.vector_bytes()
+            ).body
+            module.functions.append(f"define internal void @{name}{bodies[name]}")
+        calls, self.calls = self.calls, []
+        module.functions.append(self.driver(module, clock=True))
+        self.calls = calls
+        module.functions.append(self.entry())
+        module.functions.append(_ATTRIBUTES)
+        library = native.load(module.text())
+        clock = np.zeros(len(self.groups) + 1, np.int64)
+        self.table[self.slots["clock"]] = clock.ctypes.data
+        run = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(library.address("plain"))
+        samples: list[Any] = []
+        for _ in range(repeats):
+            self.current = [*inputs, *outputs]
+            for n, a in enumerate(self.current):
+                self.table[3 + n] = a.ctypes.data
+            run(self.table.ctypes.data)
+            samples.append(np.diff(clock))
+        self.current = []
+        return [float(x) for x in np.median(samples, axis=0)]
+
+    def driver(self, module: Module, clock: bool = False) -> str:
         lines: list[str] = []
         loaded: dict[Any, str] = {}
         count = 0
@@ -205,7 +234,16 @@ class Step:
             body.append(f"  {out} = getelementptr i8, ptr {base}, i64 {start}")
             return out
 
+        def tick(i: int) -> None:
+            if clock:
+                module.declare("@llvm.readcyclecounter", "declare i64 @llvm.readcyclecounter()")
+                now, place = fresh(), fresh()
+                body.append(f"  {now} = call i64 @llvm.readcyclecounter()")
+                body.append(f"  {place} = getelementptr i64, ptr {slot('clock')}, i64 {i}")
+                body.append(f"  store i64 {now}, ptr {place}, align 8")
+
         for i, (group, (name, kernel)) in enumerate(zip(self.groups, self.kernels, strict=True)):
+            tick(i)
             if kernel is None:
                 number = len(self.calls)
                 node = group.nodes[0]
@@ -224,13 +262,12 @@ class Step:
                 else:
                     pointers.append(pointer(root, offset * root.dtype.itemsize))
             body.append(f"  call void @{name}({', '.join(f'ptr {p}' for p in pointers)})")
-        contiguous_copies = 0
+        tick(len(self.groups))
         for memory, value in self.plan.copies:
             if self.is_plain(memory):
                 module.declare("@llvm.memcpy.p0.p0.i64", "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
                 source, target = pointer(value, 0), pointer(memory, 0)
                 body.append(f"  call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, i64 {nbytes(memory)}, i1 false)")
-                contiguous_copies += 1
         self.late = [(m, v) for m, v in self.plan.copies if not self.is_plain(m)]
         tail = ["  ret i64 0"]
         if self.calls:
