@@ -137,9 +137,13 @@ class RuleOptimizer(Optimizer):
             finally:
                 state.grad = grad
         else:
-            for lane in self._lanes():
-                self._run(lane)
+            self._update()
         return loss
+
+    def _update(self) -> None:
+        """One update on arrays."""
+        for lane in self._lanes():
+            self._run(lane)
 
     # --- which lanes ----------------------------------------------------------------------------------------------
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from ..core import inplace
 from .checks import check, check_lr
-from .lanes import RuleOptimizer, number
+from .lanes import PIECE, RuleOptimizer, number
 
 __all__ = ["SGD"]
 
@@ -58,6 +61,32 @@ class SGD(RuleOptimizer):
                 "fused": fused,
             },
         )
+
+    def _update(self) -> None:
+        """Without momentum two passes per parameter are all there is: gathering them first would cost more."""
+        groups = self.param_groups
+        for group in groups:
+            if group["momentum"] or group["weight_decay"] or group["maximize"]:
+                return super()._update()
+        touched: list[Any] = []
+        for group in groups:
+            lr = number(group["lr"])
+            factor: Any = None
+            for p in group["params"]:
+                if p._grad is None:
+                    continue
+                a, g = p._array, p._grad._array
+                if factor is None or factor.dtype is not a.dtype:
+                    factor = np.array(lr, a.dtype)  # a 0-d array multiplies faster than a Python number
+                if a.size > PIECE and a.flags.c_contiguous and g.flags.c_contiguous:
+                    flat, flat_g = a.reshape(-1), g.reshape(-1)
+                    for s in range(0, a.size, PIECE):
+                        flat[s : s + PIECE] -= flat_g[s : s + PIECE] * factor
+                else:
+                    a -= g * factor
+                touched.append(a if a.base is None else inplace.owner(a))
+        inplace.touch_all(touched)
+        return None
 
     def _slots(self, group: dict[str, Any]) -> dict[str, Any]:
         return {"momentum_buffer": None} if group["momentum"] else {}
