@@ -12,3 +12,11 @@ __all__ = [
     "Optimizer", "SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop", "ASGD",
     "LBFGS", "lr_scheduler",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name == "swa_utils":  # it needs nn, which the optimizers do not
+        import importlib
+
+        return importlib.import_module(".swa_utils", __name__)
+    raise AttributeError(f"module 'chainrule.optim' has no attribute {name!r}")

@@ -1,0 +1,134 @@
+"""Reparametrised weights, averaged models and SWALR behave as PyTorch's."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import chainrule as cr
+
+RNG = np.random.default_rng(0)
+W, X = RNG.normal(size=(3, 4)).astype("f"), RNG.normal(size=(2, 4)).astype("f")
+
+
+def _set_spectral(lib, layer):
+    lib.nn.utils.spectral_norm(layer, n_power_iterations=2)
+    with lib.no_grad():
+        layer.weight_u.copy_(lib.tensor(np.ones(3, "f") / np.float32(3**0.5)))
+        layer.weight_v.copy_(lib.tensor(np.ones(4, "f") / 2))
+    for _ in range(3):
+        layer(lib.tensor(X))
+
+
+def _twice(lib, layer):
+    class Double(lib.nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+        def right_inverse(self, x):
+            return x / 2
+
+    lib.nn.utils.parametrize.register_parametrization(layer, "weight", Double())
+    lib.nn.utils.parametrize.register_parametrization(layer, "weight", Double())
+
+
+CHANGES = {
+    "weight_norm": lambda lib, layer: lib.nn.utils.weight_norm(layer),
+    "weight_norm 1": lambda lib, layer: lib.nn.utils.weight_norm(layer, dim=1),
+    "weight_norm all": lambda lib, layer: lib.nn.utils.weight_norm(layer, dim=None),
+    "spectral_norm": _set_spectral,
+    "parametrized": _twice,
+    "parametrized weight_norm": lambda lib, layer: lib.nn.utils.parametrizations.weight_norm(layer),
+}
+UNDO = {
+    "weight_norm": lambda lib, layer: lib.nn.utils.remove_weight_norm(layer),
+    "spectral_norm": lambda lib, layer: lib.nn.utils.remove_spectral_norm(layer),
+    "parametrized": lambda lib, layer: lib.nn.utils.parametrize.remove_parametrizations(layer, "weight"),
+}
+
+
+def _run(lib, name):
+    layer = lib.nn.Linear(4, 3)
+    with lib.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        layer.weight.copy_(lib.tensor(W))
+        layer.bias.zero_()
+        CHANGES[name](lib, layer)
+    x = lib.tensor(X, requires_grad=True)
+    layer.eval()
+    y = layer(x)
+    (y * y).sum().backward()
+    keys = list(layer.state_dict())
+    grads = {k: p.grad.numpy() for k, p in layer.named_parameters()}
+    after = None
+    if name in UNDO:
+        UNDO[name](lib, layer)
+        after = layer(x).detach().numpy()
+        keys += ["|", *layer.state_dict()]
+    return keys, y.detach().numpy(), x.grad.numpy(), grads, after
+
+
+@pytest.mark.parametrize("name", list(CHANGES))
+def test_reparametrised(name):
+    mine, theirs = _run(cr, name), _run(torch, name)
+    assert sorted(mine[0]) == sorted(theirs[0])
+    np.testing.assert_allclose(mine[1], theirs[1], rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(mine[2], theirs[2], rtol=2e-6, atol=2e-6)
+    assert mine[3].keys() == theirs[3].keys()
+    for key, g in theirs[3].items():
+        np.testing.assert_allclose(mine[3][key], g, rtol=1e-5, atol=1e-5)
+    if theirs[4] is not None:
+        np.testing.assert_allclose(mine[4], theirs[4], rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_averaged_model(ema):
+    def run(lib):
+        net = lib.nn.Linear(4, 3)
+        swa = lib.optim.swa_utils
+        averaged = swa.AveragedModel(net, avg_fn=swa.get_ema_avg_fn(0.9) if ema else None)
+        for k in range(4):
+            with lib.no_grad():
+                net.weight.copy_(lib.tensor(W * (k + 1)))
+                net.bias.fill_(float(k))
+            averaged.update_parameters(net)
+        return list(averaged.state_dict()), [t.numpy() for t in averaged.state_dict().values()]
+
+    if ema:  # PyTorch's get_ema_avg_fn is made for single tensors too
+        torch.optim.swa_utils.get_ema_avg_fn(0.9)
+    (names, mine), (expected, theirs) = run(cr), run(torch)
+    assert names == expected
+    for a, b in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+@pytest.mark.parametrize("strategy", ["cos", "linear"])
+@pytest.mark.parametrize("epochs", [0, 1, 5])
+def test_swalr(strategy, epochs):
+    def run(lib):
+        opt = lib.optim.SGD([lib.nn.Parameter(lib.zeros(1))], lr=0.3)
+        schedule = lib.optim.swa_utils.SWALR(opt, 0.05, epochs, strategy)
+        seen = []
+        for _ in range(9):
+            opt.step()
+            schedule.step()
+            seen.append(opt.param_groups[0]["lr"])
+        return seen
+
+    np.testing.assert_allclose(run(cr), run(torch), rtol=1e-9)
+
+
+def test_update_bn():
+    def run(lib):
+        net = lib.nn.Sequential(lib.nn.Linear(4, 3), lib.nn.BatchNorm1d(3))
+        with lib.no_grad():
+            net[0].weight.copy_(lib.tensor(W))
+            net[0].bias.zero_()
+        lib.optim.swa_utils.update_bn([lib.tensor(X), lib.tensor(X * 2)], net)
+        return [b.numpy() for b in net.buffers()]
+
+    for a, b in zip(run(cr), run(torch), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
