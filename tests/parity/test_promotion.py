@@ -29,11 +29,12 @@ def outcome(call):
     except Exception as error:
         kind = next(k for k in (NotImplementedError, TypeError, RuntimeError, Exception) if isinstance(error, k))
         return kind.__name__
-    return str(result.dtype), result.tolist()
+    entries = result.tolist() if result.ndim else [result.item()]
+    return str(result.dtype), [repr(round(v, 5) + 0) for v in entries]  # repr: NaN equals NaN; + 0: so do zeros
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.parametrize("zero_d", itertools.product((False, True), repeat=2), ids=str)
+@pytest.mark.parametrize("zero_d", list(itertools.product((False, True), repeat=2)), ids=str)
 def test_pairs_of_tensors(name, zero_d):
     op = OPERATORS[name]
     for a, b in itertools.product(NAMES, repeat=2):
@@ -47,8 +48,8 @@ def test_pairs_of_tensors(name, zero_d):
 def test_tensor_and_number(name, number):
     op = OPERATORS[name]
     for a, zero_d, left in itertools.product(NAMES, (False, True), (False, True)):
-        if name == "pow" and a == "uint8" and number == -1:
-            continue  # PyTorch refuses; here numbers wrap with the dtype in every operation
+        if name == "pow" and a == "float16" and number > 1e5:
+            continue  # PyTorch refuses to make the exponent infinite
         if name in ("eq", "lt") and number > 255:
             continue  # whether a number beyond a small dtype wraps in comparisons differs between PyTorch's own kernels
 

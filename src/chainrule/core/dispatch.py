@@ -204,6 +204,17 @@ def promote(operands: Any, to_float: bool = False) -> list[Any]:
     return out
 
 
+def _exponent_fits(x: Any, y: Any) -> None:
+    """An integer exponent is not wrapped to the dtype of its base: that would be another power."""
+    if isinstance(x, Variable) and type(y) is int and x._array.dtype.kind in "iu":
+        info = np.iinfo(x._array.dtype)
+        if y < 0:
+            raise DtypeError("Integers to negative integer powers are not allowed.")
+        if y > info.max:
+            name = dtypes.from_numpy(x._array.dtype).name
+            raise DtypeError(f"value cannot be converted to type {name}_t without overflow")
+
+
 def _no_bool(*operands: Any) -> None:
     """Bools are promoted before the body sees them, so their subtraction is refused here."""
     for x in operands:
@@ -212,6 +223,10 @@ def _no_bool(*operands: Any) -> None:
                 "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
                 "use the `~` or `logical_not()` operator instead."
             )
+
+
+_CHECKS: dict[str, Callable[[Any, Any], None]] = {"sub": _no_bool, "pow": _exponent_fits}
+"""What must be looked at before promotion hides it."""
 
 
 def _operand(x: Any) -> bool:
@@ -286,7 +301,7 @@ def _unary(op: Op, promotes: str | None) -> Callable[..., Any]:
 def _binary(op: Op, promotes: str | None) -> Callable[..., Any]:
     body, st, rules, broadcasts = op.body, state, op.rules, op.broadcasts
     to_float = promotes == "float"
-    subtracts = op.name == "sub"
+    check = _CHECKS.get(op.name)
 
     def call(x: Any, y: Any, /, **params: Any) -> Any:
         if isinstance(x, Variable):
@@ -305,8 +320,8 @@ def _binary(op: Op, promotes: str | None) -> Callable[..., Any]:
         if promotes and (not fits or (to_float and (b if a is x else a).dtype not in FLOATS)):
             if not (_operand(x) and _operand(y)):
                 return NotImplemented  # an operator's way of letting the other operand try, or Python raise
-            if subtracts:
-                _no_bool(x, y)
+            if check is not None:
+                check(x, y)
             x, y = promote((x, y), to_float)
             a = x._array if isinstance(x, Variable) else x
             b = y._array if isinstance(y, Variable) else y

@@ -264,13 +264,20 @@ def nan_to_num(input: Any, nan: Any = None, posinf: Any = None, neginf: Any = No
 
 def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
     """input + weight · (end − input)."""
-    result = arithmetic.lerp(need_tensor(input, "lerp"), end, float(weight) if isinstance(weight, int) else weight)
+    x = need_tensor(input, "lerp")
+    if isinstance(end, Variable) and end._array.dtype is not x._array.dtype:
+        raise RuntimeError(f"expected dtype {x.dtype.name} for `end` but got dtype {end.dtype.name}")
+    if x._array.dtype not in FLOATS:
+        raise NotImplementedError(f"\"lerp_kernel_scalar\" not implemented for '{_LONG[x.dtype.name]}'")
+    result = arithmetic.lerp(x, end, float(weight) if isinstance(weight, int) else weight)
     return result if out is None else store(out, result)
 
 
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any = None) -> Any:
     """input + value · tensor1 · tensor2."""
     product = tensor1 * tensor2
+    if input.dtype is product.dtype is dtypes.bool:
+        raise NotImplementedError("\"addcmul_cpu_out\" not implemented for 'Bool'")
     result = input + (product if value == 1 else product * value)
     return result if out is None else store(out, result)
 
