@@ -82,11 +82,11 @@ def diagnose(
         return run(subject, cures=cures, observed=observed, data=data, clip=clip_grad_norm, progress=bar.tell, seconds=seconds)
 
 
-def spectrum(model: Any, loss_fn: Any, batch: Any, blocks: Any = None) -> Any:
-    """How much of the gradient crossed k residual branches; see ``spectrum.spectrum``."""
+def spectrum(model: Any, loss_fn: Any, batch: Any, parameter: str | None = None) -> Any:
+    """How much of a gradient crossed k residual branches; see ``paths.spectrum``."""
     from .paths import spectrum as measure
 
-    return measure(model, loss_fn, batch, blocks)
+    return measure(model, loss_fn, batch, parameter)
 
 
 class _CallableModule(types.ModuleType):

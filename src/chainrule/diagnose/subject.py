@@ -65,6 +65,8 @@ class Subject:
         self.tb: Any = tb
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
         self.inputs, self.kwargs, self.target = self._split(batch)
+        self.original: Any = None
+        """The recorded calls of the user's own pass, when this is a repetition of it."""
         if not any(True for _ in model.parameters()):
             raise UsageError(f"{type(model).__name__} has no parameters: there is nothing to train")
 
@@ -127,6 +129,8 @@ class Subject:
                 from .torch_tape import record
             else:
                 from .tape import record
+
+                return record(model, lambda: self.forward(model), names, self.original)
             return record(model, lambda: self.forward(model), names)
 
     # --- copies -----------------------------------------------------------------------------------------------------

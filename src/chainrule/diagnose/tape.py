@@ -162,6 +162,8 @@ class Spy:
         self.used: set[str] = set()
         self.first_bad: Call | None = None
         self.keep: list[Any] = []
+        self.original: list[Call] = []
+        """For a replay: the calls that are being repeated, whose lines are the user's."""
 
     def record(self, op: Any, inputs: Any, params: dict[str, Any], outs: Any) -> None:
         call = Call()
@@ -172,6 +174,9 @@ class Spy:
         call.grad = state.grad and op.differentiable
         frame = user_frame(sys._getframe(1))
         call.code, call.lasti = (None, 0) if frame is None else (frame.f_code, frame.f_lasti)
+        if len(self.original) > len(self.calls) and self.original[len(self.calls)].op == op.name:
+            was = self.original[len(self.calls)]
+            call.code, call.lasti = was.code, was.lasti
         for x in inputs:
             if isinstance(x, Variable):
                 self.keep.append(x)
@@ -227,7 +232,7 @@ def reachable(root: Any) -> list[Node]:
     return sorted(seen, key=lambda n: n.seq)
 
 
-def record(model: Any, forward: Any, names: dict[int, str]) -> Tape:
+def record(model: Any, forward: Any, names: dict[int, str], original: Any = None) -> Tape:
     """Run ``forward() -> (output, loss)`` and its backward pass on chainrule; ``names``: module id → dotted name.
 
     No ``.grad`` is touched. Exceptions of the forward pass go through.
@@ -235,6 +240,7 @@ def record(model: Any, forward: Any, names: dict[int, str]) -> Tape:
     tape = Tape()
     parameters = {id(p._array): n for n, p in model.named_parameters()}
     spy = Spy(parameters)
+    spy.original = original or []
     previous = state.recorder
     state.recorder = spy
     try:
@@ -285,6 +291,7 @@ def _backward(tape: Tape, loss: Any, spy: Spy, chain_name: Any, parameters: dict
         call = spy.made.get(id(value)) if value is not None else None
         if call is not None and call.op == node.op.name:
             step.inputs, step.out = list(call.inputs), value
+            step.place = call.place
         for edge in node.edges:
             source = edge[0] if type(edge) is tuple else edge
             if isinstance(source, Node):
