@@ -90,7 +90,7 @@ def _conv(
         raise ShapeError(
             message(
                 f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of "
-                f"size {list(weight.shape)} instead"
+                f"size [{list(weight.shape)}] instead"
             )
         )
     stride, dilation = tuple_of(stride, n, "stride"), tuple_of(dilation, n, "dilation")

@@ -36,7 +36,7 @@ def _columns(x, kernel, stride, padding, dilation, groups):
     n, c = x.shape[:2]
     grid = tuple(map(out_size, x.shape[2:], kernel, stride, padding, dilation))
     if all(k == s == 1 for k, s in zip(kernel, stride)) and not any(padding):
-        return x.reshape(n, groups, c // groups, -1), grid
+        return x.reshape(n, groups, c // groups, math.prod(grid)), grid
     p = _padded(x, padding)
     steps = p.strides[2:]
     windows = np.ndarray(
@@ -96,7 +96,7 @@ def conv_input(y, weight, *, size, stride, padding, dilation, groups):
     kernel, grid = weight.shape[2:], y.shape[2:]
     c = weight.shape[1] * groups
     w = weight.reshape(groups, o // groups, -1)
-    cols = np.matmul(w.swapaxes(1, 2), y.reshape(n, groups, o // groups, -1))
+    cols = np.matmul(w.swapaxes(1, 2), y.reshape(n, groups, o // groups, math.prod(y.shape[2:])))
     if all(k == s == 1 for k, s in zip(kernel, stride)) and not any(padding):
         return cols.reshape(n, c, *size)
     cols = cols.reshape(n, c, *kernel, *grid)
@@ -128,7 +128,7 @@ def conv_weight(x, y, *, kernel, stride, padding, dilation, groups):
     """Σ over samples and windows of y[n, o, t] · x[n, c, stride·t + dilation·k]: a convolution's weight gradient."""
     n, o = y.shape[:2]
     cols, _ = _columns(x, kernel, stride, padding, dilation, groups)
-    product = np.matmul(y.reshape(n, groups, o // groups, -1), cols.swapaxes(2, 3))
+    product = np.matmul(y.reshape(n, groups, o // groups, math.prod(y.shape[2:])), cols.swapaxes(2, 3))
     return np.add.reduce(product, axis=0).reshape(o, x.shape[1] // groups, *kernel)
 
 

@@ -181,6 +181,9 @@ def _(g, x, target, reduction):
     return expand(-x * spread(g, reduction, size), shape=np.broadcast_shapes(x.shape, target.shape))
 
 
+_SMALL = float(np.float32(1e-12))  # PyTorch's guard against p (1 − p) = 0, a single precision number there
+
+
 def _probability_calls(r):
     yield r.uniform(0.1, 0.9, (2, 3)), r.uniform(0.1, 0.9, (2, 3))
     yield r.uniform(0.1, 0.9, ()), r.uniform(0.1, 0.9, ())
@@ -196,7 +199,7 @@ def bce(p, target):
 @bce.vjp("p", math="p̄ = z̄ · (p − target) / (p · (1 − p))")
 def _(g, p, target):
     q = p * (1 - p)
-    return g * (p - target) / where(q < 1e-12, 1e-12, q)
+    return g * (p - target) / where(q < _SMALL, _SMALL, q)
 
 
 @bce.vjp("target", math="t̄ = z̄ · (log(1 − p) − log p)")
