@@ -116,6 +116,8 @@ def _unpack(node: Node, rule: Rule, values: tuple[Any, ...], linked: bool) -> li
         if kind == "inputs":
             edges = node.edges if linked else (None,) * len(value)
             out.append(tuple(_stand_in(v, e) for v, e in zip(value, edges, strict=True)))
+        elif kind == "out" and type(value) is tuple:  # several outputs
+            out.append(tuple(wrap(v, (node, i), True) if linked else wrap(v) for i, v in enumerate(value)))
         elif kind == "out":
             out.append(wrap(value, node, True) if linked else wrap(value))
         elif kind == "const":
