@@ -61,7 +61,7 @@ _ROOMS = {
 }  # fmt: skip
 
 # Functions that load with their room: name → room.
-_LAZY = {"watch": "diagnose", "save": "serialization", "load": "serialization"}
+_LAZY = {"as_torch": "bridge.alias", "watch": "diagnose", "save": "serialization", "load": "serialization"}
 
 # NaN and infinity pass through ops without a word, as in PyTorch. Only warnings that arise on the library's own lines
 # are silenced: NumPy code of yours keeps warning. (np.errstate around every op would take longer than most ops.)

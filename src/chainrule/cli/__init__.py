@@ -16,6 +16,9 @@ __all__ = ["main"]
 _COMMANDS = {
     "train": ("train_cmd", "train_command", "Train a network on a bundled set, a CSV or an NPZ file."),
     "predict": ("predict_cmd", "predict_command", "Predict with the network of a run."),
+    "diagnose": ("diagnose_cmd", "diagnose_command", "Say why a training script does not train, and which cure works."),
+    "demo": ("demo_cmd", "demo_command", "Show an illness of deep networks and its cure, side by side."),
+    "run": ("run_cmd", "run_command", "Run a PyTorch script with chainrule in torch's place."),
     "info": ("info_cmd", "info_command", "Say what runs here: versions, BLAS, threads."),
 }
 """name → (file, function, one line)."""

@@ -1,0 +1,92 @@
+"""``import torch`` served by chainrule: as a context manager and by ``chainrule run``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import chainrule
+
+
+def test_import_torch_gives_chainrule_inside_the_block_only():
+    before = {n: m for n, m in sys.modules.items() if n.split(".")[0] == "torch"}
+    with chainrule.as_torch() as torch:
+        import torch.nn as nn
+        import torch.nn.functional as F
+        from torch.optim.lr_scheduler import StepLR
+        from torch.utils.data import DataLoader
+
+        assert torch is chainrule
+        assert nn is chainrule.nn
+        assert F is chainrule.nn.functional
+        assert StepLR is chainrule.optim.lr_scheduler.StepLR
+        assert DataLoader is chainrule.utils.data.DataLoader
+    assert {n: m for n, m in sys.modules.items() if n.split(".")[0] == "torch"} == before
+
+
+def test_blocks_nest_and_leave_the_package_intact():
+    with chainrule.as_torch(), chainrule.as_torch() as torch:
+        import torch.nn  # noqa: F401
+
+        assert torch.tensor(1.0).item() == 1.0
+    assert chainrule.__spec__.name == "chainrule"
+    assert chainrule.nn.__spec__.name == "chainrule.nn"
+
+
+def test_what_is_left_out_says_so():
+    with (
+        chainrule.as_torch(),
+        pytest.raises(ModuleNotFoundError, match=r"torch\.onnx.*part of PyTorch that chainrule leaves out"),
+    ):
+        import torch.onnx  # noqa: F401
+
+
+SCRIPT = """
+    import sys
+    import torch
+    import torch.nn as nn
+    from torch.utils.data import DataLoader, TensorDataset
+
+    torch.manual_seed(0)
+    x = torch.linspace(-1, 1, 64).unsqueeze(1)
+    data = DataLoader(TensorDataset(x, x ** 2), batch_size=16, shuffle=True)
+    model = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for epoch in range(60):
+        for a, b in data:
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(model(a), b)
+            loss.backward()
+            optimizer.step()
+    print(torch.__name__, sys.argv[1], loss.item() < 0.05, __name__)
+"""
+
+
+def run(tmp_path, text, *arguments):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(text))
+    command = [sys.executable, "-m", "chainrule", "run", str(script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_an_unmodified_script(tmp_path):
+    done = run(tmp_path, SCRIPT, "--option")
+    assert done.stderr == ""
+    assert done.stdout.split() == ["chainrule", "--option", "True", "__main__"]
+
+
+def test_a_script_that_raises_shows_its_own_traceback(tmp_path):
+    done = run(tmp_path, "import torch\ntorch.ones(2) + torch.ones(3)\n")
+    assert done.returncode == 1
+    assert "The size of tensor a (2) must match the size of tensor b (3)" in done.stderr
+    assert "runpy" not in done.stderr
+
+
+def test_a_missing_script():
+    done = subprocess.run(
+        [sys.executable, "-m", "chainrule", "run", "nowhere.py"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (2, "chainrule: nowhere.py: cannot be read (No such file or directory)\n")
