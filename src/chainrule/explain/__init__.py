@@ -1,5 +1,11 @@
 """See the backward pass: explained, written out, annotated, drawn, stepped through. All of it reads the recorded graph."""
 
+from __future__ import annotations
+
+import sys as _sys
+import types as _types
+from typing import Any as _Any
+
 from .annotate import Annotation, annotate
 from .draw import Drawing, draw
 from .explanation import Explanation, explain
@@ -10,3 +16,13 @@ __all__ = [
     "Annotation", "BackwardSource", "BackwardStep", "BackwardSteps", "Drawing", "Explanation", "annotate",
     "backward_source", "backward_steps", "draw", "explain",
 ]  # fmt: skip
+
+
+class _Room(_types.ModuleType):
+    """``chainrule.explain(y, x)`` is ``chainrule.explain.explain(y, x)``."""
+
+    def __call__(self, *args: _Any, **options: _Any) -> Explanation:
+        return explain(*args, **options)
+
+
+_sys.modules[__name__].__class__ = _Room
