@@ -273,11 +273,15 @@ class _Variant:
         self.leaves_n = len(leaves)
         self.requires = [t._requires for t in leaves]
         self.returned = [(t._array.shape, t._array.dtype) for t in outs]
-        self.grads: list[list[Any]] = []
+        self.grads: list[tuple[Any, Any]] = []
+        gradients: list[Any] = []
         for p, g in grads:
             keep = wrap(np.array(g._array, order="C"))
             p._grad = keep
-            self.grads.append([p, keep])
+            self.grads.append((p, tuple(keep._array.shape)))
+            gradients.append(keep)
+            del keep
+        self.kept = [gradients, [g._array for g in gradients]]
         self.actions = recorder.actions
         tensors = recorder.tensors
         input_ids = {id(t) for t in leaves}
@@ -427,21 +431,24 @@ class _Variant:
             return MISS
         self.act()
         outputs = [np.empty(shape, dtype) for shape, dtype in self.returned]
-        for pair in self.grads:
-            if _refs(pair[1]) != self.grad_refs or pair[0]._grad is not pair[1]:
-                # Somebody kept this gradient: it must not change under their hands.
-                pair[1] = wrap(np.empty_like(pair[1]._array))
-        outputs += [g._array for _, g in self.grads]
+        self.own_grads(self.kept)
+        outputs += self.kept[1]
         self.step.run(inputs, outputs)
-        for p, g in self.grads:
-            p._grad = g
         for p in self.cleared:
             p._grad = None
         if self.out_spec == ("t",):
             return wrap(outputs[0])
         return _unflatten(self.out_spec, iter([wrap(a) for a in outputs[: self.outs_n]]))
 
-    grad_refs = 3  # the parameter, the pair, and the argument of getrefcount itself
+    grad_refs = 3  # the parameter, the list, and the argument of getrefcount itself
+
+    def own_grads(self, kept: list[Any]) -> None:
+        """Make every parameter's gradient a tensor that this step may write: one that somebody else kept stays as it is."""
+        gradients, arrays = kept
+        for i, (p, _) in enumerate(self.grads):
+            if _refs(gradients[i]) != self.grad_refs or p._grad is not gradients[i]:
+                fresh = wrap(np.empty_like(gradients[i]._array))
+                p._grad, gradients[i], arrays[i] = fresh, fresh, fresh._array
 
     def fast(self) -> Any:
         """The same as ``run`` for positional tensors and a single result, as one flat function."""
@@ -453,9 +460,8 @@ class _Variant:
         xs = [f"x{i}" for i in range(n)]
         scope: dict[str, Any] = {
             "st": state, "MISS": MISS, "check": self.step.check, "yes": self.step.yes, "native": self.step.native,
-            "holds": self.holds, "act": self.act, "empty": np.empty, "wrap": wrap, "pairs": self.grads,
-            "shape": self.returned[0][0], "dtype": self.returned[0][1], "refs": _refs, "T": variable_type(),
-            "array": np.empty_like, "modules": self.modules, "training": self.training, "_training": _training,
+            "holds": self.holds, "act": self.act, "empty": np.empty, "wrap": wrap,             "shape": self.returned[0][0], "dtype": self.returned[0][1], "refs": _refs, "T": variable_type(),
+            "modules": self.modules, "training": self.training, "_training": _training,
             "cells": self.cells, "contents": self.contents, "_content": _content, "is_": is_, "values": _dict_values,
             "dicts": self.dicts, "members": self.members, "flat": chain.from_iterable,
         }  # fmt: skip
@@ -512,22 +518,14 @@ class _Variant:
                 lines.append(f"    m{i}[...] = getattr(now, '_array', now)")
         lines.append("    out = empty(shape, dtype)")
         outs = ["out"]
-        many = len(self.grads) > 24
-        if many:
-            lines.append("    for pair in pairs:")
-            lines.append(f"        if refs(pair[1]) != {self.grad_refs} or pair[0]._grad is not pair[1]:")
-            lines.append("            pair[1] = wrap(array(pair[1]._array))")
-            lines.append(f"    native({', '.join([*arrays, *outs])}, *[pair[1]._array for pair in pairs])")
-            lines.append("    for p, g in pairs: p._grad = g")
-        else:
-            for i, (p, _) in enumerate(self.grads):
-                scope[f"p{i}"], scope[f"q{i}"] = p, self.grads[i]
-                lines.append(f"    g{i} = q{i}[1]")
-                lines.append(f"    if refs(g{i}) != {self.grad_refs + 1} or p{i}._grad is not g{i}:")
-                lines.append(f"        q{i}[1] = g{i} = wrap(array(g{i}._array))")
-                outs.append(f"g{i}._array")
-            lines.append(f"    native({', '.join([*arrays, *outs])})")
-            lines += [f"    p{i}._grad = g{i}" for i in range(len(self.grads))]
+        if self.grads:
+            # C loops over all gradients: is each still where it was put, and does nobody else hold it?
+            scope.update(params=[p for p, _ in self.grads], grad_of=_grad_of, own=self.own_grads,
+                         kept=self.kept, expected=[self.grad_refs] * len(self.grads))  # fmt: skip
+            lines.append("    g, arrays = kept")
+            lines.append("    if list(map(refs, g)) != expected or not all(map(is_, map(grad_of, params), g)): own(kept)")
+            outs.append("*kept[1]")
+        lines.append(f"    native({', '.join([*arrays, *outs])})")
         for i, p in enumerate(self.cleared):
             scope[f"c{i}"] = p
             lines.append(f"    c{i}._grad = None")
@@ -540,6 +538,7 @@ MISS = object()
 """What a run gives back when its guards do not hold."""
 _training = attrgetter("training")
 _content = attrgetter("cell_contents")
+_grad_of = attrgetter("_grad")
 
 
 def variable_type() -> type:

@@ -211,9 +211,24 @@ def _fresh(node: Node) -> Group:
     return group
 
 
+def _scalars_first(nodes: list[Node]) -> list[Node]:
+    """Numbers that depend on nothing computed (a learning rate in the parameters' dtype) move to the front, so that
+    what uses them can join the group that makes its other operand."""
+    made = {o for n in nodes for o in n.instr.outs}
+    early: list[Node] = []
+    ready: set[Value] = set()
+    for node in nodes:
+        if node.kind == "ew" and math.prod(node.shape) == 1 and all(v not in made or v in ready for v in node.reads):
+            early.append(node)
+            ready.add(node.out)
+    first = set(map(id, early))
+    return early + [n for n in nodes if id(n) not in first]
+
+
 def make_groups(nodes: list[Node], targets: dict[Value, Value], fuse: bool = True) -> list[Group]:
     """Assign nodes to groups. ``targets`` maps values to the memory that they will be stored in: such a node must not
     run before the last reader of that memory."""
+    nodes = _scalars_first(nodes)
     groups: list[Group] = []
     where: dict[Value, int] = {}
     readers: dict[Value, int] = {}
@@ -230,7 +245,10 @@ def make_groups(nodes: list[Node], targets: dict[Value, Value], fuse: bool = Tru
         found = None
         if fuse and groups and node.kind not in ("matmul", "call"):
             lowest = max(earliest, len(groups) - 64)
-            for i in range(len(groups) - 1, lowest - 1, -1):
+            # The group that made what the node reads comes first: the value is still in registers there.
+            makers = {where[v] for v in node.reads if v in where and math.prod(v.shape) > 1 and where[v] >= earliest}
+            order = [*sorted(makers, reverse=True), *(i for i in range(len(groups) - 1, lowest - 1, -1) if i not in makers)]
+            for i in order:
                 group = groups[i]
                 related = any(v in group.made or v in group.read for v in node.reads)
                 if not related and not (group.kind == "loop" and group.shape == node.shape and node.kind == "ew"):
