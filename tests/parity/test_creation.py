@@ -144,7 +144,7 @@ GRAPHS = {
     "x ** 2": "PowBackward0", "x.exp()": "ExpBackward0", "x.sum()": "SumBackward0", "x.mean()": "MeanBackward0",
     "x.sum(0)": "SumBackward1", "x.mean(0)": "MeanBackward1", "x.relu()": "ReluBackward0", "x.sigmoid()": "SigmoidBackward0",
     "x.log()": "LogBackward0", "x.clone()": "CloneBackward0", "x.tanh()": "TanhBackward0", "x.max()": "MaxBackward1",
-    "x.max(0).values": "MaxBackward0", "x.double()": "ToCopyBackward0", "x.prod()": "ProdBackward0", "x.sqrt()": "SqrtBackward0",
+    "x.double()": "ToCopyBackward0", "x.prod()": "ProdBackward0", "x.sqrt()": "SqrtBackward0",
     "x.logsumexp(0)": "LogsumexpBackward0", "x.cumsum(0)": "CumsumBackward0", "x.std()": "StdBackward0", "x.var()": "VarBackward0",
     "x ** x": "PowBackward1", "x.clamp(0, 1)": "ClampBackward1", "x.abs()": "AbsBackward0", "x.norm()": "LinalgVectorNormBackward0",
 }  # fmt: skip

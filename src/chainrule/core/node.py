@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +54,8 @@ class Node:
         return self.saved is None
 
     def name(self) -> str:
-        """PyTorch's way of naming it: ``MulBackward0``."""
-        return self.op.node_name
+        """PyTorch's way of naming it: ``MulBackward0``; it numbers the overloads of a function."""
+        return _OVERLOADS.get(self.op.name, _plain)(self)
 
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
@@ -94,6 +95,29 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.name()} object at {id(self):#x}>"
+
+
+def _plain(node: Node) -> str:
+    return node.op.node_name
+
+
+def _by_dim(node: Node) -> str:
+    """``SumBackward0`` of all entries, ``SumBackward1`` over some axes."""
+    return node.op.node_name[:-1] + ("0" if node.params.get("dim") is None else "1")
+
+
+def _by_exponent(node: Node) -> str:
+    """``PowBackward0`` for a number as exponent, ``PowBackward1`` for a tensor."""
+    tensor = node.edges[1] is not None or (node.consts is not None and hasattr(node.consts[1], "shape"))
+    return "PowBackward1" if tensor else "PowBackward0"
+
+
+_OVERLOADS: dict[str, Callable[[Node], str]] = {
+    "sum": _by_dim, "mean": _by_dim, "prod": _by_dim, "pow": _by_exponent, "cast": lambda node: "ToCopyBackward0",
+    "clamp": lambda node: "ClampBackward1", "norm": lambda node: "LinalgVectorNormBackward0",
+    "amax": lambda node: "MaxBackward1" if node.params.get("dim") is None else "AmaxBackward0",
+    "amin": lambda node: "MinBackward1" if node.params.get("dim") is None else "AminBackward0",
+}  # fmt: skip
 
 
 class AccumulateGrad:

@@ -199,7 +199,7 @@ class finfo:
     def __init__(self, type: Any = None) -> None:
         d = dtypes.as_numpy_dtype(type) or dtypes.default.numpy
         if d not in FLOATS:
-            raise TypeError("torch.finfo() requires a floating point input type. Use torch.iinfo to handle integers")
+            raise TypeError("torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo'")
         info = np.finfo(d)
         self.bits = info.bits
         self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)

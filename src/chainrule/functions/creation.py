@@ -357,9 +357,9 @@ def arange(
     if whole and d.kind in "iu":
         array = np.arange(start, end, step, dtype=np.int64).astype(d, copy=False)
     else:
-        if d.kind in "iu":
-            start, end, step = int(start), int(end), int(step)
         n = math.ceil((end - start) / step)
+        if d.kind in "iu":
+            start, step = int(start), int(step)
         array = (start + step * np.arange(n)).astype(d)
     if out is not None:
         out._array = array

@@ -77,6 +77,8 @@ class _Format:
         self.whole = bool((values == np.ceil(values)).all())
         # More than three decades, or beyond what fixed digits can show: scientific.
         self.scientific = high / low > 1000.0 or high > 1.0e8 or (not self.whole and low < 1.0e-4)
+        if options.sci_mode is not None:
+            self.scientific = options.sci_mode
         if self.scientific:
             texts = [f"{v:.{options.precision}e}" for v in values.tolist()]
         elif self.whole:
@@ -84,8 +86,6 @@ class _Format:
         else:
             texts = [f"{v:.{options.precision}f}" for v in values.tolist()]
         self.width = max(map(len, texts))
-        if options.sci_mode is not None:
-            self.scientific = options.sci_mode
 
     def __call__(self, v: Any) -> str:
         if not self.floating:
