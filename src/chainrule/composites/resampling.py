@@ -53,8 +53,8 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
         if x.shape[axis] + a + b < 0:
             raise ShapeError(
                 message(
-                    f"The input size {x.shape[axis]}, plus negative padding {a} and {b} resulted in a negative output "
-                    f"size, which is invalid. Check dimension {axis} of your input."
+                    "narrow(): length must be non-negative.",
+                    f"pad: axis {axis} has {x.shape[axis]} entries, and padding of {a} before and {b} after cuts more",
                 )
             )
     if mode == "constant":

@@ -138,9 +138,9 @@ class RNNBase(Module):
         else:
             x = input
             if x._array.ndim not in (2, 3):
-                raise ShapeError(
-                    message(f"{self.mode.split('_')[0]}: Expected input to be 2D or 3D, got {x._array.ndim}D instead")
-                )
+                kind = self.mode.split("_")[0]
+                got = f"{x._array.ndim}D{' tensor' if kind == 'RNN' else ''}"
+                raise UsageError(message(f"{kind}: Expected input to be 2D or 3D, got {got} instead"))
             batched = x._array.ndim == 3
             if not batched:
                 x = layout.reshape(x, shape=(x._array.shape[0], 1, x._array.shape[1]))
