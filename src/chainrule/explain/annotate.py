@@ -171,7 +171,7 @@ def _annotation(replay: Replay, context: int) -> Annotation:
         line = lines.setdefault(place.filename, {}).setdefault(number, Line(number, _source(place.filename, number)))
         _fill(line, step.out)
         runs = counts.setdefault((place.filename, number), {})
-        key = (step.node.code, step.node.lasti)
+        key = (step.node.code, step.node.lasti, step.op.name, step.module)
         runs[key] = runs.get(key, 0) + 1
         line.times = min(runs.values())
     for found in births(replay):

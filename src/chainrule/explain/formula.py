@@ -27,7 +27,20 @@ def label(q: Any, replay: Replay | None = None) -> str:
         return root_label(replay)
     if q.name is not None:
         return q.name
-    return text(_expr(q, 3))
+    body = text(_expr(q, 3))
+    return body[1:-1] if _wrapped(body) else body
+
+
+def _wrapped(body: str) -> bool:
+    """Whether one pair of brackets encloses the whole text."""
+    if not (body.startswith("(") and body.endswith(")")):
+        return False
+    depth = 0
+    for k, c in enumerate(body):
+        depth += (c == "(") - (c == ")")
+        if not depth:
+            return k == len(body) - 1
+    return False
 
 
 def definition(q: Quantity) -> str:

@@ -16,6 +16,7 @@ from ..graph.simplify import simplify
 from ..graph.trace import Recorder
 from ..graph.verify import verify
 from .explanation import _variables, replayed
+from .locals import _is_elementwise
 
 __all__ = ["BackwardSource", "backward_source"]
 
@@ -194,8 +195,8 @@ class _Writer:
                 continue
             v = now(self.value(q.grad))
             if isinstance(v, Value) and v not in self.names and v not in self.program.constants:
-                name = identifier(f"d{q.name}")
-                self._name(v, name if name not in self.taken else f"dL_d{identifier(q.name)}")
+                name = f"d{identifier(q.name)}"
+                self._name(v, name if name not in self.taken else f"dL_{name}")
 
     # --- comments ---
 
@@ -239,9 +240,9 @@ class _Writer:
             if i == 0:
                 return f"{weight.name or 'W'}: carries the gradient from {out}'s space back to {me}'s"
             if i == 1:
-                return f"every sample's {self._near(step.args[0])} meets its d{out}; the product sums over the batch"
+                return f"every sample's {step.args[0].name or 'input'} meets its d{out}; the product sums over the batch"
             return f"sum over the batch: {me} was broadcast"
-        if isinstance(target, Quantity) and target.array.shape != step.out.array.shape and op.broadcasts:
+        if isinstance(target, Quantity) and target.array.shape != step.out.array.shape and _is_elementwise(step):
             return f"sum over the batch: {me} was broadcast"
         if op.name == "relu":
             return f"relu′: passes where {me} > 0" + ("" if not op.kink else " (0 at 0)")

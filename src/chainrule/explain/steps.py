@@ -63,7 +63,7 @@ class BackwardStep:
 def _brief(a: Any) -> str:
     a = np.asarray(a)
     if a.size <= 4:
-        return np.array2string(a, precision=6, separator=", ")
+        return " ".join(np.array2string(a, precision=6, separator=", ").split())
     return f"{tuple(a.shape)} |·| = {np.linalg.norm(np.asarray(a, np.float64)):.6g}"
 
 

@@ -135,6 +135,9 @@ def _is_module(node: ast.AST) -> bool:
 def identifier(name: str) -> str:
     """A Python identifier for a name: dots and the like become underscores."""
     name = re.sub(r"\W+", "_", name).strip("_")
+    numbered = re.fullmatch(r"((?:\d+_)+)(\D.*)", name)
+    if numbered:  # Sequential's "0.weight" is weight_0
+        name = f"{numbered.group(2)}_{numbered.group(1).strip('_')}"
     if not name or name[0].isdigit():
         name = "v_" + name
     return name + "_" if keyword.iskeyword(name) or name in ("np", "cache", "forward", "backward") else name
@@ -221,6 +224,7 @@ def assign_names(replay: Replay, variables: dict[str, Any] | None = None) -> Non
             held = nodes.get((id(step.node), i))
             if held is not None:
                 wanted[q] = held
+    _module_results(replay, wanted)
     for q in replay.leaves:
         name = parameters.get(id(q.leaf)) or tensors.get(id(q.leaf)) or arrays.get(id(q.array))
         if name is not None:
@@ -230,6 +234,20 @@ def assign_names(replay: Replay, variables: dict[str, Any] | None = None) -> Non
         if name is not None:
             wanted[q] = name
     _unique(replay, wanted)
+
+
+def _module_results(replay: Replay, wanted: dict[Quantity, str]) -> None:
+    """What a module gives back and nobody named is called after the module: ``fc1_out``, ``tanh1`` in a Sequential."""
+    for index, step in enumerate(replay.steps):
+        after = replay.steps[index + 1] if index + 1 < len(replay.steps) else None
+        path = step.module.split(".")[1:]
+        if not path or (after is not None and after.module == step.module and any(q in step.outs for q in after.args)):
+            continue
+        if len(step.outs) != 1 or step.out in wanted:
+            continue
+        kind = type(step.node.module[0]).__name__.lower()
+        stem = "_".join(path[:-1] + [f"{kind}{path[-1]}"]) if path[-1].isdigit() else "_".join(path) + "_out"
+        wanted[step.out] = stem if not stem[0].isdigit() else f"{kind}_{stem}"
 
 
 def _plausible(q: Quantity, name: str) -> bool:

@@ -82,7 +82,12 @@ def _reshape(args: Any, params: Any, out: Value) -> str:
     return f"{{x}}.reshape({tuple(params['shape'])})"
 
 
+def _mse(args: Any, params: Any, out: Value) -> str:
+    end = {"mean": ".mean()", "sum": ".sum()"}.get(params.get("reduction", "mean"), "")
+    return f"(({{x}} - {{y}}) ** 2){end}"
+
+
 TEMPLATES: dict[str, Callable[[Any, Any, Any], str | None]] = {
     "sum_to": _sum_to, "sum": _sum, "swap": _swap, "linear": _linear, "getitem": _getitem, "cast": _cast,
-    "expand": _expand, "reshape": _reshape,
+    "expand": _expand, "reshape": _reshape, "mse": _mse,
 }  # fmt: skip
