@@ -89,7 +89,9 @@ def test_shuffle_follows_the_generator():
     data = Squares(50)
 
     def order(seed):
-        return [int(i) for a, _ in DataLoader(data, 7, shuffle=True, generator=cr.Generator().manual_seed(seed)) for i in a]
+        return [
+            int(i) for a, _ in DataLoader(data, 7, shuffle=True, generator=cr.Generator().manual_seed(seed)) for i in a
+        ]
 
     assert order(1) == order(1)
     assert order(1) != order(2)
@@ -105,8 +107,26 @@ def test_collate():
     Point = namedtuple("Point", "x y")
     batch = default_collate(
         [
-            {"t": cr.ones(2), "a": np.zeros(3, np.float32), "i": 1, "f": 0.5, "b": True, "s": "u", "p": Point(1, 2.0), "l": [1, 2]},
-            {"t": cr.zeros(2), "a": np.ones(3, np.float32), "i": 2, "f": 1.5, "b": False, "s": "v", "p": Point(3, 4.0), "l": [3, 4]},
+            {
+                "t": cr.ones(2),
+                "a": np.zeros(3, np.float32),
+                "i": 1,
+                "f": 0.5,
+                "b": True,
+                "s": "u",
+                "p": Point(1, 2.0),
+                "l": [1, 2],
+            },
+            {
+                "t": cr.zeros(2),
+                "a": np.ones(3, np.float32),
+                "i": 2,
+                "f": 1.5,
+                "b": False,
+                "s": "v",
+                "p": Point(3, 4.0),
+                "l": [3, 4],
+            },
         ]
     )
     assert batch["t"].tolist() == [[1.0, 1.0], [0.0, 0.0]]
@@ -174,7 +194,7 @@ def test_samplers():
     assert counts[0] == 0
     assert abs(counts[2] / 8000 - 0.75) < 0.03  # 6 standard deviations
     assert sorted(WeightedRandomSampler([1.0, 1.0], 2, replacement=False, generator=g)) == [0, 1]
-    assert list(DataLoader(Squares(4), batch_sampler=BatchSampler([3, 1, 0], 2, False)))[0][0].tolist() == [3, 1]
+    assert next(iter(DataLoader(Squares(4), batch_sampler=BatchSampler([3, 1, 0], 2, False))))[0].tolist() == [3, 1]
     assert [b[0].tolist() for b in DataLoader(Squares(4), 2, sampler=[3, 1, 0])] == [[3, 1], [0]]
 
 

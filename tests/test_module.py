@@ -66,7 +66,7 @@ def test_assignment_moves_a_name_between_registers():
 
 def test_missing_attribute_suggests():
     with pytest.raises(AttributeError) as error:
-        Net().a.wieght  # noqa: B018
+        Net().a.wieght
     assert error.value.name == "wieght"
     assert "weight" in dir(error.value.obj)
 

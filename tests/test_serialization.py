@@ -40,7 +40,9 @@ def _through(obj, path):
     return cr.load(path)
 
 
-@pytest.mark.parametrize("dtype", [cr.float16, cr.float32, cr.float64, cr.int8, cr.int16, cr.int32, cr.int64, cr.uint8, cr.bool])
+@pytest.mark.parametrize(
+    "dtype", [cr.float16, cr.float32, cr.float64, cr.int8, cr.int16, cr.int32, cr.int64, cr.uint8, cr.bool]
+)
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
 def test_tensors(tmp_path, dtype, shape):
     x = cr.ones(*shape).to(dtype)

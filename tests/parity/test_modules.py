@@ -196,7 +196,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("make", REFUSED, ids=range(len(REFUSED)))
 def test_refused(make):
-    with pytest.raises(Exception) as expected:  # noqa: B017 - whichever PyTorch raises
+    with pytest.raises(Exception) as expected:
         make(torch)
     with pytest.raises(expected.type) as got:
         make(cr)
@@ -217,7 +217,13 @@ def _hooked(lib, log):
             def describe(x):
                 if isinstance(x, (tuple, list)):
                     return [describe(y) for y in x]
-                return None if x is None else np.round(x.detach().double().numpy(), 3).tolist() if hasattr(x, "detach") else x
+                return (
+                    None
+                    if x is None
+                    else np.round(x.detach().double().numpy(), 3).tolist()
+                    if hasattr(x, "detach")
+                    else x
+                )
 
             log.append((kind, type(module).__name__, [describe(a) for a in args]))
 

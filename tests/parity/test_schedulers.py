@@ -75,7 +75,11 @@ def test_schedule(name, options):
 
 @pytest.mark.parametrize("name", ["CyclicLR", "OneCycleLR"])
 def test_beta1_is_cycled(name):
-    options = {"max_lr": 0.3, "total_steps": 30} if name == "OneCycleLR" else {"base_lr": 0.1, "max_lr": 0.3, "step_size_up": 4}
+    options = (
+        {"max_lr": 0.3, "total_steps": 30}
+        if name == "OneCycleLR"
+        else {"base_lr": 0.1, "max_lr": 0.3, "step_size_up": 4}
+    )
     _same(lambda room, opt: getattr(room, name)(opt, **options), kind="Adam")
 
 
@@ -136,7 +140,9 @@ def test_resumed_from_state_dict(name, options):
     assert run(True) == run(False)
 
 
-@pytest.mark.parametrize("name", ["StepLR", "CosineAnnealingLR", "ExponentialLR", "LinearLR", "CosineAnnealingWarmRestarts"])
+@pytest.mark.parametrize(
+    "name", ["StepLR", "CosineAnnealingLR", "ExponentialLR", "LinearLR", "CosineAnnealingWarmRestarts"]
+)
 def test_epoch_argument(name):
     options = {"StepLR": {"step_size": 3}, "CosineAnnealingLR": {"T_max": 9}, "ExponentialLR": {"gamma": 0.9},
                "LinearLR": {}, "CosineAnnealingWarmRestarts": {"T_0": 3, "T_mult": 2}}[name]  # fmt: skip
@@ -167,7 +173,7 @@ BAD = [
 
 @pytest.mark.parametrize(("name", "options"), BAD, ids=str)
 def test_refused(name, options):
-    with pytest.raises(Exception) as expected:  # noqa: B017 - whichever PyTorch raises
+    with pytest.raises(Exception) as expected:
         getattr(torch.optim.lr_scheduler, name)(_optimizer(torch), **options)
     with pytest.raises(expected.type) as got:
         getattr(cr.optim.lr_scheduler, name)(_optimizer(cr), **options)

@@ -59,7 +59,9 @@ def test_containers():
 
 
 def test_parameter_requires_grad():
-    got = _through({"w": torch.nn.Parameter(torch.ones(2)), "f": torch.nn.Parameter(torch.ones(2), requires_grad=False)})
+    got = _through(
+        {"w": torch.nn.Parameter(torch.ones(2)), "f": torch.nn.Parameter(torch.ones(2), requires_grad=False)}
+    )
     assert isinstance(got["w"], cr.nn.Parameter)
     assert got["w"].requires_grad
     assert not got["f"].requires_grad

@@ -40,7 +40,11 @@ def to_torch(x: Any) -> Any:
     torch = _torch()
     if isinstance(x, Variable):
         copied = torch.from_numpy(np.array(x._array))
-        return torch.nn.Parameter(copied, x._requires) if isinstance(x, nn.Parameter) else copied.requires_grad_(x._requires)
+        return (
+            torch.nn.Parameter(copied, x._requires)
+            if isinstance(x, nn.Parameter)
+            else copied.requires_grad_(x._requires)
+        )
     return _convert(x, nn.Module, torch.nn, to_torch, "to_torch")
 
 
@@ -91,7 +95,7 @@ def _make(module: Any, room: Any, name: str, path: str) -> Any:
     target = getattr(room, kind, None)
     if target is None or not _standard(module):
         raise TypeError(
-            f"{name}: {'the module' if not path else path} is a {kind}, which is no standard layer of both libraries\n"
+            f"{name}: {path or 'the module'} is a {kind}, which is no standard layer of both libraries\n"
             "  Make the same class on the other side, and load this one's state_dict into it."
         )
     inner = f"{path}." if path else ""

@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from ..core.rng import numpy_generator
-from ..core.variable import Variable, wrap
 
 __all__ = [
     "Dataset", "IterableDataset", "TensorDataset", "StackDataset", "ConcatDataset", "ChainDataset", "Subset",
@@ -39,11 +38,6 @@ class IterableDataset(Dataset[T]):
 
     def __add__(self, other: Any) -> Any:
         return ChainDataset([self, other])
-
-
-def take(t: Any, index: Any) -> Any:
-    """``t[index]`` along the first axis, for a number or an array of numbers, outside of any graph."""
-    return t[index] if not isinstance(t, Variable) or t._requires else wrap(t._array[index])
 
 
 class TensorDataset(Dataset[tuple[Any, ...]]):
@@ -77,7 +71,10 @@ class StackDataset(Dataset[Any]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if args and kwargs:
-            raise ValueError("Supported either ``tuple``- (via ``args``) or``dict``- (via ``kwargs``) like input/output, but both types are given.")  # noqa: E501 - PyTorch's words
+            raise ValueError(
+                "Supported either ``tuple``- (via ``args``) or``dict``- (via ``kwargs``) like input/output, but both "
+                "types are given."
+            )
         if not args and not kwargs:
             raise ValueError("At least one dataset should be passed")
         self.datasets: Any = kwargs or args
@@ -190,5 +187,3 @@ def random_split(dataset: Any, lengths: Sequence[float], generator: Any = None) 
     order = numpy_generator(generator).permutation(len(dataset)).tolist()
     ends = np.cumsum(counts).tolist()
     return [Subset(dataset, order[end - n : end]) for end, n in zip(ends, counts)]
-
-

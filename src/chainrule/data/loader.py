@@ -41,8 +41,9 @@ class _InfiniteSampler(Sampler[None]):
 class DataLoader:
     """Iterates over batches of a dataset.
 
-    ``num_workers``, ``pin_memory``, ``persistent_workers``, ``prefetch_factor``, ``timeout`` and ``multiprocessing_context``
-    are accepted; batches are made in the calling thread. With a ``TensorDataset`` and no ``collate_fn`` each tensor is
+    ``num_workers``, ``pin_memory``, ``persistent_workers``, ``prefetch_factor``, ``timeout`` and
+    ``multiprocessing_context`` are accepted; batches are made in the calling thread. With a
+    ``TensorDataset`` and no ``collate_fn`` each tensor is
     indexed once per batch.
 
     >>> import chainrule as torch
@@ -108,9 +109,7 @@ class DataLoader:
                 )
             batch_size = None
         elif batch_size is None and drop_last:
-            raise ValueError(
-                "batch_size=None option disables auto-batching and is mutually exclusive with drop_last"
-            )
+            raise ValueError("batch_size=None option disables auto-batching and is mutually exclusive with drop_last")
         if sampler is None:
             if iterable:
                 sampler = _InfiniteSampler()
@@ -135,12 +134,13 @@ class DataLoader:
         self.collate_fn = collate_fn or (default_collate if self._batches else default_convert)
 
     def __len__(self) -> int:
+        batches: Any = self.batch_sampler
         if self._iterable:
             n = len(self.dataset)
             if self.batch_size is None:
                 return n
             return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
-        return len(self.batch_sampler if self._batches else self.sampler)
+        return len(batches if self._batches else self.sampler)
 
     def __iter__(self) -> Iterator[Any]:
         if self._iterable:
@@ -153,7 +153,7 @@ class DataLoader:
 
     def _from_tensors(self) -> Iterator[Any]:
         arrays = [t._array for t in self.dataset.tensors]
-        batches = self.batch_sampler
+        batches: Any = self.batch_sampler
         if type(batches) is BatchSampler and type(batches.sampler) is SequentialSampler:
             # Consecutive numbers: copies of slices.
             n, size = len(self.dataset), batches.batch_size
@@ -168,7 +168,8 @@ class DataLoader:
     def _from_items(self) -> Iterator[Any]:
         dataset, collate = self.dataset, self.collate_fn
         many = getattr(dataset, "__getitems__", None)
-        for numbers in self.batch_sampler:
+        batches: Any = self.batch_sampler
+        for numbers in batches:
             yield collate(many(numbers) if many else [dataset[i] for i in numbers])
 
     def _from_iterable(self) -> Iterator[Any]:

@@ -13,8 +13,8 @@ from .module import Module
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
 _LAYERS = (
-    "linear", "activation", "normalization", "dropout", "embedding", "loss", "conv", "pooling", "recurrent", "attention",
-    "transformer", "padding", "upsampling", "shape",
+    "linear", "activation", "normalization", "dropout", "embedding", "loss", "conv", "pooling", "recurrent",
+    "attention", "transformer", "padding", "upsampling", "shape",
 )  # fmt: skip
 
 

@@ -184,9 +184,7 @@ class ModuleList(_Numbered):
     def extend(self, modules: Iterable[Any]) -> Any:
         """Add modules at the end."""
         if not isinstance(modules, Iterable):
-            raise TypeError(
-                "ModuleList.extend should be called with an iterable, but got " + type(modules).__name__
-            )
+            raise TypeError("ModuleList.extend should be called with an iterable, but got " + type(modules).__name__)
         for module in list(modules):
             self.append(module)
         return self
@@ -315,9 +313,7 @@ class ParameterList(Module):
     def extend(self, values: Iterable[Any]) -> Any:
         """Add values at the end."""
         if not isinstance(values, Iterable) or isinstance(values, Variable):
-            raise TypeError(
-                "ParameterList.extend should be called with an iterable, but got " + type(values).__name__
-            )
+            raise TypeError("ParameterList.extend should be called with an iterable, but got " + type(values).__name__)
         for value in values:
             self.append(value)
         return self
@@ -453,10 +449,8 @@ def _described(value: Any, dicts: bool = False) -> str:
     size = "x".join(map(str, value._array.shape))
     if dicts:
         name = type(value).__name__ if not isinstance(value, Parameter) else "Parameter"
-        return f"{name} containing: [torch.FloatTensor of size {size}]".replace(
-            "torch.FloatTensor", _kind(value)
-        )
-    dtype = value.dtype
+        return f"{name} containing: [torch.FloatTensor of size {size}]".replace("torch.FloatTensor", _kind(value))
+    dtype = value.dtype  # type: ignore[attr-defined]
     return f"{'Parameter' if isinstance(value, Parameter) else 'Tensor'} containing: [{dtype} of size {size}]"
 
 

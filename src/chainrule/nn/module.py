@@ -35,8 +35,8 @@ def typename(x: Any) -> str:
 class Module(StatefulModule, HookedModule):
     """Base class of all layers and models.
 
-    Assigning a ``Parameter``, a ``Buffer`` or a ``Module`` to an attribute registers it. ``forward`` is what a subclass writes;
-    calling the module runs it, with the hooks around it, and tells the graph which module is running.
+    Assigning a ``Parameter``, a ``Buffer`` or a ``Module`` to an attribute registers it. ``forward`` is what a subclass
+    writes; calling the module runs it, with the hooks around it, and tells the graph which module is running.
 
     >>> import chainrule as torch
     >>> class Scale(torch.nn.Module):
@@ -155,7 +155,7 @@ class Module(StatefulModule, HookedModule):
                     )
                 if isinstance(value, Buffer):
                     self._forget(name, d, params, modules, buffers)
-                    self.register_buffer(name, value, value.persistent)
+                    self.register_buffer(name, value, value.persistent)  # type: ignore[attr-defined]
                 else:
                     buffers[name] = value
                 return
@@ -193,7 +193,7 @@ class Module(StatefulModule, HookedModule):
             raise KeyError(f"attribute '{name}' already exists")
 
     def register_parameter(self, name: str, param: Any) -> None:
-        """Make ``param`` (a Parameter, or None as a placeholder) reachable as ``self.name`` and count it as trained."""
+        """Make ``param`` (a Parameter, or None as a placeholder) reachable as ``self.name``, and train it."""
         self._check_name("parameter", name, self.__dict__.get("_parameters"))
         if param is not None:
             if not isinstance(param, Parameter):
@@ -203,13 +203,14 @@ class Module(StatefulModule, HookedModule):
                 )
             if param._node is not None:
                 raise ValueError(
-                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly. "
+                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created "
+                    "explicitly. "
                     f"To express '{name}' as a function of another Tensor, compute the value in the forward() method."
                 )
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
-        """Make ``tensor`` part of the module's state without training it; ``persistent=False``: not of its state_dict."""
+        """Make ``tensor`` part of the module's state without training it; ``persistent=False``: unsaved."""
         self._check_name("buffer", name, self.__dict__.get("_buffers"))
         if tensor is not None and not isinstance(tensor, Variable):
             raise TypeError(
@@ -393,7 +394,7 @@ class Module(StatefulModule, HookedModule):
         return self
 
     def to(self: T, *args: Any, **kwargs: Any) -> T:
-        """Convert floating point parameters and buffers: ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(tensor)``.
+        """Convert floating point parameters and buffers: ``to(dtype)``, ``to(device, dtype)``, ``to(tensor)``.
 
         The only device is the CPU.
         """
@@ -487,7 +488,9 @@ def _parse_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             device = x
     if device is not None and not str(device).startswith("cpu"):
         kind = str(device).partition(":")[0]
-        what = "Torch not compiled with CUDA enabled" if kind == "cuda" or kind.isdigit() else f"no such device: {device}"
+        what = (
+            "Torch not compiled with CUDA enabled" if kind == "cuda" or kind.isdigit() else f"no such device: {device}"
+        )
         raise AssertionError(f"{what}\n  chainrule runs on the CPU.\n  Use device='cpu', or leave the device out.")
     if other is not None:
         return other._array.dtype

@@ -178,7 +178,7 @@ class _Boundary:
         single = isinstance(result, Variable)
         if not single and not isinstance(result, (tuple, list)):
             return result
-        items = [result] if single else list(result)
+        items: list[Any] = [result] if single else list(result)  # type: ignore[arg-type]
         places = [i for i, x in enumerate(items) if isinstance(x, Variable) and x._requires]
         if not places:
             return result
@@ -226,7 +226,8 @@ class _Boundary:
 
 def _refuse_change() -> None:
     raise RuntimeError(
-        "Backward hook for Modules where no input requires gradient should always return None or None for all gradients."
+        "Backward hook for Modules where no input requires gradient should always return None or None for all "
+        "gradients."
     )
 
 

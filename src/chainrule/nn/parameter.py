@@ -68,8 +68,13 @@ class Buffer(Tensor):
     def __new__(cls, data: Any = None, *, persistent: bool = True) -> Any:
         self = object.__new__(cls)
         source = wrap(np.empty(0, np.float32)) if data is None else data
-        self._array, self._node, self._base, self._requires = source._array, source._node, source._base, source._requires
-        self.persistent = persistent
+        self._array, self._node, self._base, self._requires = (
+            source._array,
+            source._node,
+            source._base,
+            source._requires,
+        )
+        self.persistent = persistent  # type: ignore[attr-defined]
         return self
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -98,10 +103,12 @@ class UninitializedBuffer(Tensor):
 
     __slots__ = ()
 
-    def __new__(cls, requires_grad: bool = False, device: Any = None, dtype: Any = None, persistent: bool = True) -> Any:
+    def __new__(
+        cls, requires_grad: bool = False, device: Any = None, dtype: Any = None, persistent: bool = True
+    ) -> Any:
         self = object.__new__(cls)
         self._array, self._node, self._base, self._requires = _empty((0,), dtype), None, None, requires_grad
-        self.persistent = persistent
+        self.persistent = persistent  # type: ignore[attr-defined]
         return self
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

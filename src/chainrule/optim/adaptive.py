@@ -1,4 +1,4 @@
-"""Optimizers that scale each entry's step by what its gradients have been: RMSprop, Adagrad, Adadelta, Rprop, Adamax."""
+"""Optimizers that scale each entry's step by its gradients so far: RMSprop, Adagrad, Adadelta, Rprop, Adamax."""
 
 from __future__ import annotations
 

@@ -175,9 +175,7 @@ class OneCycleLR(_WithMomentum):
         self._warn_outside_step()
         t = self.last_epoch
         if t > self.total_steps:
-            raise ValueError(
-                f"Tried to step {t} times. The specified number of total steps is {self.total_steps}"
-            )
+            raise ValueError(f"Tried to step {t} times. The specified number of total steps is {self.total_steps}")
         begin = 0.0
         for phase in self._schedule_phases:
             if t <= phase[0] or phase is self._schedule_phases[-1]:
@@ -200,9 +198,7 @@ def _positive(name: str, n: Any) -> int:
 class CosineAnnealingWarmRestarts(LRScheduler):
     """Cosine annealing that starts anew after T_0, T_0·T_mult, T_0·T_mult², … epochs (Loshchilov and Hutter 2017)."""
 
-    def __init__(
-        self, optimizer: Any, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1
-    ) -> None:
+    def __init__(self, optimizer: Any, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         if T_0 <= 0 or not isinstance(T_0, int):
             raise ValueError(f"Expected positive integer T_0, but got {T_0}")
         if T_mult < 1 or not isinstance(T_mult, int):

@@ -98,7 +98,7 @@ def _strong_wolfe(
 
 
 class LBFGS(Optimizer):
-    """Limited-memory BFGS (Nocedal 1980). ``step`` takes a closure that computes loss and gradients, and calls it often.
+    """Limited-memory BFGS (Nocedal 1980). ``step`` takes a closure that computes the loss and gradients.
 
     There is one parameter group. ``line_search_fn`` is None (the step length is lr) or ``"strong_wolfe"``.
     """

@@ -22,16 +22,20 @@ __all__ = [
 
 EPOCH_WARNING = (
     "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where possible. Please use "
-    "`scheduler.step()` to step the scheduler. During the deprecation, if epoch is different from None, the closed form "
-    "is used instead of the new chainable form, where available. Please open an issue if you are unable to replicate "
-    "your use case: https://github.com/pytorch/pytorch/issues/new/choose."
+    "`scheduler.step()` to step the scheduler. During the deprecation, if epoch is different from None, the closed "
+    "form is used instead of the new chainable form, where available. Please open an issue if you are unable to "
+    "replicate your use case: https://github.com/pytorch/pytorch/issues/new/choose."
 )
 
 
 def values_of(optimizer: Any, key: str) -> list[Any]:
     """One option of every group; tensors are copied, so that later changes do not reach them."""
     found = [group[key] for group in optimizer.param_groups]
-    return [x.clone() if isinstance(x, Variable) else x for x in found]
+    return [_copy(x) for x in found]
+
+
+def _copy(x: Any) -> Any:
+    return x.clone() if hasattr(x, "clone") else x
 
 
 def assign(group: dict[str, Any], key: str, value: Any) -> None:
@@ -78,7 +82,7 @@ class LRScheduler:
         for i, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
                 lr = group["lr"]
-                group.setdefault("initial_lr", lr.clone() if isinstance(lr, Variable) else lr)
+                group.setdefault("initial_lr", _copy(lr))
             elif "initial_lr" not in group:
                 raise KeyError(
                     f"param 'initial_lr' is not specified in param_groups[{i}] when resuming scheduler with "
@@ -269,9 +273,7 @@ class LinearLR(_Formula):
         last_epoch: int = -1,
     ) -> None:
         if start_factor > 1.0 or start_factor <= 0:
-            raise ValueError(
-                "Starting multiplicative factor expected to be greater than 0 and less or equal to 1."
-            )
+            raise ValueError("Starting multiplicative factor expected to be greater than 0 and less or equal to 1.")
         if end_factor > 1.0 or end_factor < 0:
             raise ValueError("Ending multiplicative factor expected to be between 0 and 1.")
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
@@ -359,9 +361,7 @@ class _ByFunction(LRScheduler):
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer and plain functions; callable objects give their attributes."""
         kept = {k: v for k, v in self.__dict__.items() if k not in ("optimizer", "lr_lambdas")}
-        kept["lr_lambdas"] = [
-            None if isinstance(f, types.FunctionType) else f.__dict__.copy() for f in self.lr_lambdas
-        ]
+        kept["lr_lambdas"] = [None if isinstance(f, types.FunctionType) else f.__dict__.copy() for f in self.lr_lambdas]
         return kept
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

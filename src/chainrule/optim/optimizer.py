@@ -148,7 +148,7 @@ class Optimizer:
         """
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
-        params = param_group["params"]
+        params: Any = param_group["params"]
         if isinstance(params, Variable):
             params = [params]
         elif isinstance(params, set):
@@ -162,9 +162,7 @@ class Optimizer:
             names = [name for name, _ in params]
             params = [p for _, p in params]
         elif any(isinstance(p, tuple) for p in params):
-            raise ValueError(
-                "all optimizer params should be with/without names. Some param names are missing"
-            )
+            raise ValueError("all optimizer params should be with/without names. Some param names are missing")
         for p in params:
             if not isinstance(p, Variable):
                 raise TypeError("optimizer can only optimize Tensors, but one of the params is " + _typename(p))

@@ -33,7 +33,7 @@ def _averaged_model() -> Any:
     from ..nn.module import Module
 
     class AveragedModel(Module):
-        """A copy of a model that keeps an average of its weights; ``update_parameters(model)`` takes in the present ones."""
+        """A copy of a model with an average of its weights; ``update_parameters(model)`` takes in the present ones."""
 
         def __init__(
             self,
@@ -88,7 +88,11 @@ AveragedModel = _averaged_model()
 
 def update_bn(loader: Iterable[Any], model: Any, device: Any = None) -> None:
     """Compute the running statistics of all batch norms anew, by one pass over ``loader``."""
-    layers = [m for m in model.modules() if hasattr(m, "running_mean") and hasattr(m, "momentum") and m.running_mean is not None]
+    layers = [
+        m
+        for m in model.modules()
+        if hasattr(m, "running_mean") and hasattr(m, "momentum") and m.running_mean is not None
+    ]
     if not layers:
         return
     momenta = [m.momentum for m in layers]
@@ -140,5 +144,3 @@ class SWALR(LRScheduler):
             start = target if before == 1 else (lr - before * target) / (1 - before)
             out.append(target * now + start * (1 - now))
         return out
-
-

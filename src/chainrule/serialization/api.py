@@ -104,7 +104,7 @@ def load(
             raise RefusedError(
                 f"{where}: refused to load a pickled object\n"
                 "  It was saved whole (a module, say), and loading that can run code.\n"
-                "  If you trust where it comes from: load(path, weights_only=False). Safe: save and load the state_dict."
+                "  If you trust its source: load(path, weights_only=False). Safe: save and load the state_dict."
             )
         import pickle
 
@@ -123,6 +123,4 @@ def load(
             f"{where}: refused to load a bare pickle (PyTorch before 1.6 wrote such files)\n"
             "  Load it in PyTorch and save its state_dict anew: torch.save(state_dict, path)."
         )
-    raise FileFormatError(
-        f"{where} is neither a safetensors file nor a PyTorch .pt file (it begins with {data[:8]!r})"
-    )
+    raise FileFormatError(f"{where} is neither a safetensors file nor a PyTorch .pt file (it begins with {data[:8]!r})")

@@ -23,8 +23,9 @@ from .problems import FileFormatError, RefusedError
 __all__ = ["read_torch"]
 
 _STORAGES = {
-    "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "bf16", "LongStorage": "<i8",
-    "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "<i1", "ByteStorage": "<u1", "BoolStorage": "?",
+    "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "bf16",
+    "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "<i1",
+    "ByteStorage": "<u1", "BoolStorage": "?",
 }  # fmt: skip
 
 
@@ -103,7 +104,9 @@ class _Reader(pickle.Unpickler):
         }
 
     def find_class(self, module: str, name: str) -> Any:
-        known = self._allowed.get((module, name)) or self._allowed.get((module.replace("__builtin__", "builtins"), name))
+        known = self._allowed.get((module, name)) or self._allowed.get(
+            (module.replace("__builtin__", "builtins"), name)
+        )
         if known is not None:
             return known
         if module in ("torch", "torch.storage") and name in _STORAGES:
@@ -114,8 +117,8 @@ class _Reader(pickle.Unpickler):
             return _Maker(dict)
         raise RefusedError(
             f"{self._where}: refused to load {module}.{name}\n"
-            "  A file of weights holds tensors, containers, numbers and strings; this one asks for more, and that could "
-            "run code.\n"
+            "  A file of weights holds tensors, containers, numbers and strings; this one asks for more, and that "
+            "could run code.\n"
             "  Save the state_dict instead: torch.save(model.state_dict(), path)."
         )
 
@@ -169,5 +172,3 @@ def read_torch(data: bytes, where: str) -> Any:
         raise type(error)(f"{where}: {error}") from None
     except Exception as error:
         raise FileFormatError(f"{where} is damaged: its structure cannot be read ({error!r})") from error
-
-

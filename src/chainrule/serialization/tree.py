@@ -90,7 +90,10 @@ def pack(obj: Any) -> bytes:
         tree: Any = {kind: [[k, {_kind(v): k}] for k, v in obj.items()]}
     else:
         tree = packer.encode(obj, "")
-    about = {"format": "pt", KEY: json.dumps({"version": VERSION, "tree": tree}, separators=(",", ":"), allow_nan=False)}
+    about = {
+        "format": "pt",
+        KEY: json.dumps({"version": VERSION, "tree": tree}, separators=(",", ":"), allow_nan=False),
+    }
     return safetensors.numpy.save(packer.arrays, metadata=about)
 
 
@@ -167,5 +170,3 @@ def _decode(x: Any, arrays: dict[str, Any]) -> Any:
 
         return Size(items)
     return {"list": list, "tuple": tuple, "set": set}[kind](items)
-
-

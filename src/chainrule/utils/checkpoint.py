@@ -105,5 +105,3 @@ def checkpoint_sequential(
 
         input = run(input) if end == len(parts) else checkpoint(run, input, use_reentrant=use_reentrant, **kwargs)
     return input
-
-

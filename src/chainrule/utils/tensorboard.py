@@ -185,7 +185,8 @@ class SummaryWriter:
         self._children: dict[str, SummaryWriter] = {}
         self._waiting, self._flushed = 0, time.monotonic()
         os.makedirs(self.log_dir, exist_ok=True)
-        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{id(self)}{filename_suffix}"
+        stamp, host = f"{int(time.time()):010d}", socket.gethostname()
+        name = f"events.out.tfevents.{stamp}.{host}.{os.getpid()}.{id(self)}{filename_suffix}"
         self._file: BinaryIO | None = open(os.path.join(self.log_dir, name), "ab")  # noqa: SIM115 - closed by close()
         self._write(_double(1, time.time()) + _bytes(3, "brain.Event:2"))
         if purge_step is not None:
@@ -222,7 +223,11 @@ class SummaryWriter:
         self._add(_scalar(tag, scalar_value), global_step, walltime)
 
     def add_scalars(
-        self, main_tag: str, tag_scalar_dict: dict[str, Any], global_step: int | None = None, walltime: float | None = None
+        self,
+        main_tag: str,
+        tag_scalar_dict: dict[str, Any],
+        global_step: int | None = None,
+        walltime: float | None = None,
     ) -> None:
         """Several curves in one picture: each has a run of its own below the log folder."""
         for tag, value in tag_scalar_dict.items():

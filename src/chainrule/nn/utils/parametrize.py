@@ -113,7 +113,8 @@ def register_parametrization(module: Any, tensor_name: str, parametrization: Mod
         original = module._buffers.pop(tensor_name)
     else:
         raise ValueError(
-            f"Module '{module}' does not have a parameter, a buffer, or a parametrized element with name '{tensor_name}'"
+            f"Module '{module}' does not have a parameter, a buffer, or a parametrized element with "
+            f"name '{tensor_name}'"
         )
     if not is_parametrized(module):
         plain = type(module)
