@@ -92,6 +92,7 @@ class _Reach:
         self.tensors: dict[int, Any] = {}
         self.modules: dict[int, Any] = {}
         self.optimizers: dict[int, Any] = {}
+        self.roots: list[Any] = []
         self.cells: list[tuple[Any, Any]] = []
         self.names: list[tuple[dict[str, Any], str, Any]] = []
         self._seen: set[int] = set()
@@ -142,6 +143,7 @@ class _Reach:
         if isinstance(x, Variable):
             self.tensors[id(x)] = x
         elif hasattr(x, "named_modules") and hasattr(x, "_parameters"):
+            self.roots.append(x)
             for m in x.modules():
                 self.modules[id(m)] = m
             for t in chain(x.parameters(), x.buffers()):
@@ -348,6 +350,15 @@ class _Variant:
             (o, getattr(o, "_plan", None), [(g, {**g}) for g in o.param_groups]) for o in reach.optimizers.values()
         ]
         self.grad_mode = state.grad
+        self.names: dict[int, str] = {}
+        for root in reach.roots:
+            for name, t in chain(root.named_parameters(), root.named_buffers()):
+                self.names.setdefault(id(t._array), name.replace(".", "_"))
+        for o in reach.optimizers.values():
+            for p, slots in o.state.items():
+                for k, t in slots.items():
+                    if isinstance(t, Variable):
+                        self.names.setdefault(id(t._array), f"{self.names.get(id(p._array), 'p')}_{k}")
         self.cells = [c for c, _ in reach.cells]
         self.contents = [x for _, x in reach.cells]
         self.scope_names = [(scope, name) for scope, name, _ in reach.names]
@@ -689,15 +700,16 @@ class Compiled:
 
     def source(self) -> str:
         """The program that runs, as NumPy."""
-        from .show import source
+        from .show import names_of, source
 
-        return source(self._variant().step)
+        variant = self._variant()
+        return source(variant.step, names_of(variant.step, variant.names, variant.outs_n))
 
     def report(self) -> Any:
         """Per kernel: what was fused, bytes, flops, time; and what has no native form, and why."""
         from .show import report
 
-        return report(self._variant())
+        return report(self._variant().step)
 
     def llvm(self) -> str:
         """The LLVM IR of the step."""
