@@ -214,7 +214,9 @@ def test_once_differentiable():
     x = leaf(3.0)
     (g,) = torch.autograd.grad(Once.apply(x) * x, x, create_graph=True)
     assert g.item() == 27.0
-    with pytest.raises(RuntimeError, match="trying to differentiate twice a function that was marked with @once_differ"):
+    with pytest.raises(
+        RuntimeError, match="trying to differentiate twice a function that was marked with @once_differ"
+    ):
         torch.autograd.grad(g, x)
 
 

@@ -205,7 +205,10 @@ def functional_call(
     dicts = parameter_and_buffer_dicts
     for d in (dicts,) if isinstance(dicts, dict) else dicts:
         values.update(d)
-    own = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers(remove_duplicate=False))}
+    own = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
     if strict:
         missing, unknown = sorted(own.keys() - values.keys()), sorted(values.keys() - own.keys())
         if missing or unknown:

@@ -28,12 +28,12 @@ class LinAlgError(ChainruleError, RuntimeError):
     """A matrix is singular, or a decomposition does not exist or converge."""
 
 
-SlogdetResult = namedtuple("slogdet", ("sign", "logabsdet"))  # noqa: PYI024 - PyTorch's names and fields
-EighResult = namedtuple("linalg_eigh", ("eigenvalues", "eigenvectors"))  # noqa: PYI024
-QRResult = namedtuple("linalg_qr", ("Q", "R"))  # noqa: PYI024
-SVDResult = namedtuple("linalg_svd", ("U", "S", "Vh"))  # noqa: PYI024
-LstsqResult = namedtuple("linalg_lstsq", ("solution", "residuals", "rank", "singular_values"))  # noqa: PYI024
-InvExResult = namedtuple("linalg_inv_ex", ("inverse", "info"))  # noqa: PYI024
+SlogdetResult = namedtuple("slogdet", ("sign", "logabsdet"))
+EighResult = namedtuple("linalg_eigh", ("eigenvalues", "eigenvectors"))
+QRResult = namedtuple("linalg_qr", ("Q", "R"))
+SVDResult = namedtuple("linalg_svd", ("U", "S", "Vh"))
+LstsqResult = namedtuple("linalg_lstsq", ("solution", "residuals", "rank", "singular_values"))
+InvExResult = namedtuple("linalg_inv_ex", ("inverse", "info"))
 
 
 def _matrix(x: Any, name: str, square: bool = False) -> Any:
@@ -98,7 +98,11 @@ def solve(A: Any, B: Any, *, left: bool = True, out: Any = None) -> Any:
 
 def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Any:
     """The solution of A X = B, looking at one triangle of A only."""
-    a = moves.triu(A, diagonal=1 if unitriangular else 0) if upper else moves.tril(A, diagonal=-1 if unitriangular else 0)
+    a = (
+        moves.triu(A, diagonal=1 if unitriangular else 0)
+        if upper
+        else moves.tril(A, diagonal=-1 if unitriangular else 0)
+    )
     if unitriangular:
         a = a + wrap(np.eye(A._array.shape[-1], dtype=A._array.dtype))
     return solve(a, B, left=left)
@@ -126,7 +130,9 @@ def qr(A: Any, mode: str = "reduced", *, out: Any = None) -> Any:
     """A = Q R with orthonormal columns Q and an upper triangular R; ``mode`` "reduced", "complete" or "r"."""
     x = _matrix(A, "qr")
     if mode not in ("reduced", "complete", "r"):
-        raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'")
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+        )
     n, m = x._array.shape[-2:]
     if mode == "complete" and n > m:
         q, r = np.linalg.qr(x._array, "complete")
@@ -221,13 +227,13 @@ def multi_dot(tensors: Any, *, out: Any = None) -> Any:
     return contraction.chain_matmul(*tensors)
 
 
-def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Any:
+def vector_norm(
+    x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None
+) -> Any:
     """(Σ |x|ᵖ)^(1/p) over ``dim`` (all axes when None); ±∞ gives the largest or smallest |x|, 0 counts nonzero ones."""
     t = cast(need_tensor(x, "linalg_vector_norm", 1, "x"), dtype)
     if t._array.dtype not in FLOATS:
-        raise RuntimeError(
-            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {_name(t)}"
-        )
+        raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {_name(t)}")
     return reduce.norm(t, p=float(ord), dim=axes(dim, t._array.ndim), keepdim=keepdim)
 
 
@@ -267,13 +273,11 @@ def _extreme(x: Any, largest: bool) -> Any:
     return (reduce.amax if largest else reduce.amin)(x, dim=(x._array.ndim - 1,), keepdim=False)
 
 
-def norm(
-    A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, out: Any = None, dtype: Any = None
-) -> Any:
+def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, out: Any = None, dtype: Any = None) -> Any:
     """``vector_norm``, or ``matrix_norm`` when there are two axes (or a name) to go by."""
     if ord is None:
         return vector_norm(A, 2, dim, keepdim, dtype=dtype)
-    pair = dim is None and A._array.ndim == 2 or isinstance(dim, (tuple, list)) and len(dim) == 2
+    pair = (dim is None and A._array.ndim == 2) or (isinstance(dim, (tuple, list)) and len(dim) == 2)
     if pair or isinstance(ord, str):
         return matrix_norm(A, ord, (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
     return vector_norm(A, ord, dim, keepdim, dtype=dtype)
@@ -331,5 +335,3 @@ def tensorsolve(A: Any, B: Any, dims: Any = None, *, out: Any = None) -> Any:
     rest = A._array.shape[B._array.ndim :]
     n = B._array.size
     return layout.reshape(solve(layout.reshape(A, n, n), layout.reshape(B, n)), rest)
-
-

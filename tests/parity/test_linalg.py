@@ -9,14 +9,17 @@ import torch
 import chainrule
 
 CALLS = """
-L.inv(a)|L.inv(b)|L.det(a)|L.det(b)|L.slogdet(a)[1]|L.slogdet(b)[0]|L.solve(a, v)|L.solve(a, m)|L.solve(b, m)|L.solve(b, v.expand(2, 3))
-L.solve(a, m.mT, left=False)|L.cholesky(p)|L.cholesky(p, upper=True)|L.qr(a)[0]|L.qr(m)[1]|L.svdvals(m)|L.svd(m, full_matrices=False)[0].abs()
-L.svd(m.mT, full_matrices=False)[2].abs()|L.svd(a)[0].abs()|L.eigvalsh(p)|L.eigh(p)[1].abs()|L.pinv(m)|L.pinv(m.mT)|L.lstsq(m, v).solution|L.matrix_power(a, 3)
-L.matrix_power(a, -2)|L.matrix_power(a, 0)|L.multi_dot([a, m, m.mT])|L.norm(a)|L.norm(a, 1)|L.norm(v, 3)|L.norm(a, "fro")|L.norm(a, "nuc")|L.norm(a, 2)
-L.vector_norm(b, 2, (0, 2))|L.vector_norm(v, float("inf"))|L.vector_norm(v, 0)|L.matrix_norm(b)|L.matrix_norm(b, -1, keepdim=True)|L.matrix_norm(m, float("inf"))
-L.matrix_rank(m)|L.matrix_rank(b)|L.cross(v, a)|L.cross(a, a.mT, dim=0)|L.vecdot(a, a)|L.diagonal(b)|L.cond(a)|L.solve_triangular(p, m, upper=False)
-L.solve_triangular(a, m, upper=True, unitriangular=True)|L.vander(v)|L.inv(m)|L.inv(v)|L.det(m)|L.cholesky(-p)|L.inv(a * 0)|L.solve(a * 0, v)|L.solve(a, v[:2])
-torch.norm(a, "nuc")|torch.norm(a, 2, 1)
+L.inv(a)|L.inv(b)|L.det(a)|L.det(b)|L.slogdet(a)[1]|L.slogdet(b)[0]|L.solve(a, v)|L.solve(a, m)|L.solve(b, m)
+L.solve(b, v.expand(2, 3))|L.solve(a, m.mT, left=False)|L.cholesky(p)|L.cholesky(p, upper=True)|L.qr(a)[0]
+L.qr(m)[1]|L.svdvals(m)|L.svd(m, full_matrices=False)[0].abs()|L.svd(m.mT, full_matrices=False)[2].abs()
+L.svd(a)[0].abs()|L.eigvalsh(p)|L.eigh(p)[1].abs()|L.pinv(m)|L.pinv(m.mT)|L.lstsq(m, v).solution
+L.matrix_power(a, 3)|L.matrix_power(a, -2)|L.matrix_power(a, 0)|L.multi_dot([a, m, m.mT])|L.norm(a)|L.norm(a, 1)
+L.norm(v, 3)|L.norm(a, "fro")|L.norm(a, "nuc")|L.norm(a, 2)|L.vector_norm(b, 2, (0, 2))
+L.vector_norm(v, float("inf"))|L.vector_norm(v, 0)|L.matrix_norm(b)|L.matrix_norm(b, -1, keepdim=True)
+L.matrix_norm(m, float("inf"))|L.matrix_rank(m)|L.matrix_rank(b)|L.cross(v, a)|L.cross(a, a.mT, dim=0)
+L.vecdot(a, a)|L.diagonal(b)|L.cond(a)|L.solve_triangular(p, m, upper=False)
+L.solve_triangular(a, m, upper=True, unitriangular=True)|L.vander(v)|L.inv(m)|L.inv(v)|L.det(m)|L.cholesky(-p)
+L.inv(a * 0)|L.solve(a * 0, v)|L.solve(a, v[:2])|torch.norm(a, "nuc")|torch.norm(a, 2, 1)
 """.replace("\n", "|").strip("|").split("|")  # fmt: skip
 
 

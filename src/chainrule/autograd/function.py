@@ -102,7 +102,9 @@ class FunctionCtx:
         """Keep tensors for ``backward``, which finds them in ``ctx.saved_tensors``; None may be among them."""
         for i, t in enumerate(tensors):
             if t is not None and not isinstance(t, Variable):
-                raise TypeError(f"save_for_backward can only save variables, but argument {i} is of type {type(t).__name__}")
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument {i} is of type {type(t).__name__}"
+                )
         self._to_save = tensors
 
     def save_for_forward(self, *tensors: Any) -> None:
@@ -221,7 +223,9 @@ def _record(cls: Any, ctx: FunctionCtx, args: Any, outputs: Any, single: bool, r
             flows = isinstance(x, Variable) and x._requires
             edges.append((x if x._node is None else x._node) if flows else None)
             saved.append((ctx,) if flows else None)
-        out = tuple((x._array.shape, x._array.dtype) if isinstance(x, Variable) else ((), np.dtype("f4")) for x in outputs)
+        out = tuple(
+            (x._array.shape, x._array.dtype) if isinstance(x, Variable) else ((), np.dtype("f4")) for x in outputs
+        )
         hooks, state.saved_hooks = state.saved_hooks, None  # ctx packs what it saves by itself
         node = new_node(cls._ops[0 if single else 1], tuple(edges), saved, None, {}, None, out[0] if single else out, 3)
         state.saved_hooks = hooks
@@ -340,7 +344,9 @@ class _Twice(Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        raise GradientError(message("trying to differentiate twice a function that was marked with @once_differentiable"))
+        raise GradientError(
+            message("trying to differentiate twice a function that was marked with @once_differentiable")
+        )
 
 
 def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -62,8 +62,9 @@ def _gradients(
             raise GradientError(
                 message(
                     f"The output of the user-provided function is independent of input {i}. This is not allowed in "
-                    "strict mode." if g is None else
-                    f"The jacobian of the user-provided function with respect to input {i} is independent of the "
+                    "strict mode."
+                    if g is None
+                    else f"The jacobian of the user-provided function with respect to input {i} is independent of the "
                     "input. This is not allowed in strict mode when create_graph=True."
                 )
             )
@@ -85,9 +86,7 @@ def _check_v(v: Any, like: tuple[Any, ...], single: bool, what: str) -> tuple[An
     for i, (a, b) in enumerate(zip(whole, like, strict=True)):
         if a._array.shape != b._array.shape:
             where = "" if len(like) == 1 else f"Entry {i} in "
-            raise GradientError(
-                message(f"{where}v has invalid size: should be {b.shape} but got {a.shape}.")
-            )
+            raise GradientError(message(f"{where}v has invalid size: should be {b.shape} but got {a.shape}."))
     return whole
 
 
@@ -221,5 +220,3 @@ def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
 def hvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> Any:
     """The value, and H v. (The Hessian is symmetric, so this is vᵀH.)"""
     return vhp(func, inputs, v, create_graph, strict)
-
-

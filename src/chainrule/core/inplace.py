@@ -152,7 +152,9 @@ def refresh(t: Any) -> None:
     described, params, output = t._view
     if base._requires and t._array.dtype in FLOATS:
         if output is not None:
-            what = f"Output {output} of {described.node_name} is a view and its base or another view of its base has been"
+            what = (
+                f"Output {output} of {described.node_name} is a view and its base or another view of its base has been"
+            )
             raise GradientError(message(f"{what} modified inplace. {_MULTIPLE}"))
         if _made_without_grad(t):
             if not state.grad:

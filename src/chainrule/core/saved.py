@@ -51,7 +51,9 @@ def unpack_value(value: Any) -> Any:
     finally:
         state.grad = grad
     if not isinstance(result, Variable):
-        raise TypeError(f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type {type(result)}")
+        raise TypeError(
+            f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type {type(result)}"
+        )
     return result._array
 
 

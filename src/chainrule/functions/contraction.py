@@ -21,7 +21,7 @@ METHODS = ("addbmm", "addmm", "addmv", "addr", "baddbmm", "ger", "kron")
 INPLACE = ("addbmm", "addmm", "addmv", "addr", "baddbmm")
 
 
-# --- einsum ------------------------------------------------------------------------------------------------------------
+# --- einsum ------------------------------------------------------------------------------------------------------
 
 
 def _letter(n: int) -> str:
@@ -50,7 +50,9 @@ def _labels(term: str, ndim: int, dots: int, i: int) -> list[Any]:
         raise RuntimeError(f"einsum(): found '.' for operand {i} that is not part of any ellipsis")
     for c in named:
         if not c.isalpha():
-            raise RuntimeError(f"einsum(): invalid subscript given at index {term.index(c)} in the equation string, subscripts must be in [a-zA-Z]")
+            raise RuntimeError(
+                f"einsum(): invalid subscript given at index {term.index(c)} in the equation string, subscripts must be in [a-zA-Z]"
+            )
     if "..." not in term:
         if len(named) != ndim:
             raise RuntimeError(
@@ -194,7 +196,9 @@ def einsum(*args: Any) -> Any:
             if right.count(c) > 1:
                 raise RuntimeError(f"einsum(): output subscript {c} appears more than once in the output")
             if c not in everything:
-                raise RuntimeError(f"einsum(): output subscript {c} does not appear in the equation for any input operand")
+                raise RuntimeError(
+                    f"einsum(): output subscript {c} does not appear in the equation for any input operand"
+                )
         if "..." in right:
             before, after = right.split("...", 1)
             target = [*before, *covered, *after]
@@ -221,7 +225,7 @@ def sum_count(labels: list[Any]) -> int:
 def _check_sizes(labelled: list[tuple[Any, list[Any]]]) -> None:
     seen: dict[Any, int] = {}
     for i, (x, labels) in enumerate(labelled):
-        for d, (c, n) in enumerate(zip(labels, x._array.shape, strict=True)):
+        for _d, (c, n) in enumerate(zip(labels, x._array.shape, strict=True)):
             old = seen.setdefault(c, n)
             if old != n and 1 not in (old, n):
                 raise RuntimeError(
@@ -265,7 +269,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Any:
     return _arranged(z, labels, target)
 
 
-# --- products with something added ---------------------------------------------------------------------------------------
+# --- products with something added -------------------------------------------------------------------------------
 
 
 def _scaled(product: Any, alpha: Any) -> Any:

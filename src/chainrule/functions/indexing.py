@@ -26,7 +26,7 @@ METHODS = ("gather", "index_select", "masked_select", "narrow", "nonzero", "sele
 _BASIC = (int, slice, type(None), type(Ellipsis))
 
 
-# --- taking an index apart ---------------------------------------------------------------------------------------------
+# --- taking an index apart ---------------------------------------------------------------------------------------
 
 
 def _bound(value: Any) -> Any:
@@ -208,7 +208,7 @@ _NO_AXES = (
     "tensor to a number"
 )
 
-# --- x[key] --------------------------------------------------------------------------------------------------------------
+# --- x[key] ------------------------------------------------------------------------------------------------------
 
 
 def getitem(x: Any, key: Any) -> Any:
@@ -285,9 +285,7 @@ def _put(x: Any, v: Any, axes: tuple[int, ...], found: list[Any], accumulate: bo
 
     def how(array: np.ndarray[Any, Any]) -> None:
         if accumulate:
-            array += ops.index_sum.op.body(
-                v._array, *_padded([a._array for a in found]), axes=axes, shape=array.shape
-            )
+            array += ops.index_sum.op.body(v._array, *_padded([a._array for a in found]), axes=axes, shape=array.shape)
         else:
             array[key] = v._array
 
@@ -343,7 +341,7 @@ def _fit(v: Any, shape: tuple[int, ...], indexed: bool = False) -> Any:
 OPERATORS = {"__getitem__": getitem, "__setitem__": setitem}
 
 
-# --- along one axis ------------------------------------------------------------------------------------------------------
+# --- along one axis ----------------------------------------------------------------------------------------------
 
 
 def select(input: Any, dim: int, index: int) -> Any:
@@ -354,9 +352,7 @@ def select(input: Any, dim: int, index: int) -> Any:
         raise IndexOutOfRange("select() cannot be applied to a 0-dim tensor.")
     d, i = axis(dim, len(shape)), int(index)
     if not -shape[d] <= i < shape[d]:
-        raise IndexOutOfRange(
-            f"select(): index {i} out of range for tensor of size {list(shape)} at dimension {d}"
-        )
+        raise IndexOutOfRange(f"select(): index {i} out of range for tensor of size {list(shape)} at dimension {d}")
     return ops.getitem(x, key=(*(slice(None),) * d, i))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,9 +32,7 @@ def _sequence(tensors: Any, function: str) -> tuple[Any, ...]:
         raise TypeError(f"{function}(): argument 'tensors' (position 1) must be tuple of Tensors, not {kind}")
     for i, x in enumerate(tensors):
         if not isinstance(x, Variable):
-            raise TypeError(
-                f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}"
-            )
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}")
     if not tensors:
         raise ValueError(f"{function}(): expected a non-empty list of Tensors")
     return tuple(tensors)
@@ -129,7 +128,7 @@ def column_stack(tensors: Any, *, out: Any = None) -> Any:
     return hstack([x if x._array.ndim > 1 else layout.reshape(x, shape=(x._array.size, 1)) for x in parts])
 
 
-# --- apart -------------------------------------------------------------------------------------------------------------
+# --- apart -------------------------------------------------------------------------------------------------------
 
 
 def split(tensor: Any, split_size_or_sections: Any = None, dim: int = 0, *, split_size: Any = None) -> tuple[Any, ...]:
@@ -214,7 +213,7 @@ def tensor_split(
     from .indexing import getitem
 
     cuts = [None, *given, None]
-    return tuple(getitem(x, (*(slice(None),) * d, slice(a, b))) for a, b in zip(cuts, cuts[1:]))
+    return tuple(getitem(x, (*(slice(None),) * d, slice(a, b))) for a, b in itertools.pairwise(cuts))
 
 
 def _axis_split(name: str, dim: int, least: int) -> Any:

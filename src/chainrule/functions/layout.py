@@ -14,21 +14,21 @@ from ..ops import layout as ops
 from ._args import axis, infer, need_tensor, sizes
 
 __all__ = [
-    "adjoint", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_shapes", "broadcast_tensors", "broadcast_to",
+    "adjoint", "as_strided", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_shapes", "broadcast_tensors", "broadcast_to",
     "diag", "diag_embed", "diagflat", "diagonal", "flatten", "flip", "fliplr", "flipud", "moveaxis", "movedim",
     "narrow_copy", "permute", "ravel", "repeat_interleave", "reshape", "roll", "rot90", "squeeze", "swapaxes",
     "swapdims", "t", "tile", "transpose", "tril", "tril_indices", "triu", "triu_indices", "unflatten", "unsqueeze",
     "trace",
 ]  # fmt: skip
 METHODS = (
-    "adjoint", "broadcast_to", "diag", "diag_embed", "diagflat", "diagonal", "expand", "expand_as", "flatten", "flip",
+    "adjoint", "as_strided", "broadcast_to", "diag", "diag_embed", "diagflat", "diagonal", "expand", "expand_as", "flatten", "flip",
     "fliplr", "flipud", "moveaxis", "movedim", "narrow_copy", "permute", "ravel", "repeat", "repeat_interleave",
     "reshape", "reshape_as", "roll", "rot90", "squeeze", "swapaxes", "swapdims", "t", "tile", "trace", "transpose",
     "tril", "triu", "unflatten", "unfold", "unsqueeze", "view", "view_as", "T", "mT", "mH", "H",
 )  # fmt: skip
 
 
-# --- the same entries in another shape ----------------------------------------------------------------------------------
+# --- the same entries in another shape ---------------------------------------------------------------------------
 
 
 def _into(x: Any, shape: tuple[int, ...]) -> Any:
@@ -103,7 +103,7 @@ def unflatten(input: Any, dim: int, sizes: Sequence[int]) -> Any:
         parts = tuple(shape[d] // known if n == -1 else n for n in parts)
     if math.prod(parts) != shape[d] or -1 in parts:
         raise RuntimeError(
-            f"unflatten: Provided sizes {list(int(n) for n in sizes)} don't multiply up to the size of dim {d} "
+            f"unflatten: Provided sizes {[int(n) for n in sizes]} don't multiply up to the size of dim {d} "
             f"({shape[d]}) in the input tensor"
         )
     return ops.reshape(x, shape=(*shape[:d], *parts, *shape[d + 1 :]))
@@ -153,7 +153,7 @@ def _atleast(n: int) -> Any:
 atleast_1d, atleast_2d, atleast_3d = _atleast(1), _atleast(2), _atleast(3)
 
 
-# --- axes in another order -------------------------------------------------------------------------------------------
+# --- axes in another order ---------------------------------------------------------------------------------------
 
 
 def permute(input: Any, *dims: Any) -> Any:
@@ -209,7 +209,9 @@ def adjoint(input: Any) -> Any:
     """The last two axes exchanged."""
     x = need_tensor(input, "adjoint")
     if x._array.ndim < 2:
-        raise RuntimeError(f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {x._array.ndim}-D tensor.")
+        raise RuntimeError(
+            f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {x._array.ndim}-D tensor."
+        )
     return ops.swap(x)
 
 
@@ -222,7 +224,9 @@ def _reversed_axes(self: Any) -> Any:
 def _matrix_transpose(self: Any) -> Any:
     """The last two axes exchanged."""
     if self._array.ndim < 2:
-        raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {self._array.ndim}-D tensor.")
+        raise RuntimeError(
+            f"tensor.mT is only supported on matrices or batches of matrices. Got {self._array.ndim}-D tensor."
+        )
     return ops.swap(self)
 
 
@@ -263,7 +267,7 @@ def moveaxis(input: Any, source: Any, destination: Any) -> Any:
     return movedim(input, source, destination)
 
 
-# --- repeated ----------------------------------------------------------------------------------------------------------
+# --- repeated ----------------------------------------------------------------------------------------------------
 
 
 def expand(self: Any, *size: Any) -> Any:
@@ -281,8 +285,7 @@ def expand(self: Any, *size: Any) -> Any:
         if n == -1:
             if old is None:
                 raise RuntimeError(
-                    f"The expanded size of the tensor "
-                    f"({n}) isn't allowed in a leading, non-existing dimension {i}"
+                    f"The expanded size of the tensor ({n}) isn't allowed in a leading, non-existing dimension {i}"
                 )
             n = old
         if old is not None and old not in (n, 1):
@@ -353,9 +356,7 @@ def repeat(self: Any, *repeats: Any) -> Any:
     """Copies side by side: axis i ``repeats[i]`` times."""
     counts, shape = sizes(repeats), self._array.shape
     if len(counts) < len(shape):
-        raise RuntimeError(
-            "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor"
-        )
+        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
     if any(c < 0 for c in counts):
         raise RuntimeError(f"Trying to create tensor with negative dimension {next(c for c in counts if c < 0)}")
     shape = (1,) * (len(counts) - len(shape)) + shape
@@ -374,7 +375,9 @@ def tile(input: Any, *dims: Any) -> Any:
     return repeat(x, *(1,) * (x._array.ndim - len(counts)), *counts)
 
 
-def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None) -> Any:
+def repeat_interleave(
+    input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Any:
     """Each entry along ``dim`` several times in a row; without ``dim`` of the flattened tensor.
 
     >>> import chainrule as torch
@@ -406,7 +409,7 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
     return index_select(x, d, wrap(np.repeat(np.arange(n), counts)))
 
 
-# --- reversed, moved round ---------------------------------------------------------------------------------------------
+# --- reversed, moved round ---------------------------------------------------------------------------------------
 
 
 def flip(input: Any, *dims: Any) -> Any:
@@ -467,7 +470,7 @@ def rot90(input: Any, k: int = 1, dims: Sequence[int] = (0, 1)) -> Any:
     return transpose(flip(x, b), a, b) if k == 1 else flip(transpose(x, a, b), b)
 
 
-# --- triangles and diagonals -----------------------------------------------------------------------------------------
+# --- triangles and diagonals -------------------------------------------------------------------------------------
 
 
 def _triangle(name: str, triangle: Any) -> Any:
@@ -487,12 +490,16 @@ tril, triu = _triangle("tril", ops.tril), _triangle("triu", ops.triu)
 INPLACE = ("tril", "triu")
 
 
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, layout: Any = None) -> Any:
+def tril_indices(
+    row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, layout: Any = None
+) -> Any:
     """The (2, n) indices of the lower triangle of a ``row`` × ``col`` matrix."""
     return _indices(np.tril_indices(row, offset, col), dtype)
 
 
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, layout: Any = None) -> Any:
+def triu_indices(
+    row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, layout: Any = None
+) -> Any:
     """The (2, n) indices of the upper triangle of a ``row`` × ``col`` matrix."""
     return _indices(np.triu_indices(row, offset, col), dtype)
 
@@ -551,7 +558,7 @@ def trace(input: Any) -> Any:
     return sum(d if d._array.dtype.kind == "f" else ops.cast(d, dtype=np.dtype(np.int64)))
 
 
-# --- windows -------------------------------------------------------------------------------------------------------------
+# --- windows -----------------------------------------------------------------------------------------------------
 
 
 def unfold(self: Any, dimension: int, size: int, step: int) -> Any:
@@ -565,6 +572,28 @@ def unfold(self: Any, dimension: int, size: int, step: int) -> Any:
         raise RuntimeError(f"step is {step} but must be > 0")
     x = self if shape else ops.reshape(self, shape=(1,))
     return ops.unfold(x, dim=d, size=int(size), step=int(step)) if shape else ops.reshape(x, shape=(size,))
+
+
+def as_strided(input: Any, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Any:
+    """Entry (i, j, …) is the tensor's flat entry at offset + Σ index · stride (a copy, of contiguous tensors only)."""
+    from .indexing import getitem
+
+    x = need_tensor(input, "as_strided")
+    if not x._array.flags.c_contiguous:
+        raise RuntimeError(
+            message("as_strided of a tensor that is not contiguous is not supported", fix="Call .contiguous() first.")
+        )
+    place = np.full(tuple(size), storage_offset or 0, np.int64)
+    for k, (n, step) in enumerate(zip(size, stride, strict=True)):
+        place += (np.arange(n) * step).reshape((-1,) + (1,) * (len(size) - k - 1))
+    if place.size and (place.min() < 0 or place.max() >= x._array.size):
+        raise RuntimeError(
+            f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {storage_offset or 0}, and itemsize "
+            f"{x._array.itemsize} requiring a storage size of {(int(place.max()) + 1) * x._array.itemsize} are out of "
+            f"bounds for storage of size {x._array.nbytes}"
+        )
+    flat = ops.reshape(x, shape=(x._array.size,))
+    return getitem(flat, wrap(place)) if len(size) else getitem(flat, int(place))
 
 
 def narrow_copy(input: Any, dim: int, start: int, length: int) -> Any:

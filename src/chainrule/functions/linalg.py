@@ -12,8 +12,11 @@ from ..ops import linalg as ops
 from ._args import need_tensor
 from .layout import common_shape
 
-__all__ = ["bmm", "dot", "inner", "matmul", "mm", "mv", "outer", "vdot"]
-METHODS = ("bmm", "dot", "inner", "matmul", "mm", "mv", "outer", "vdot")
+__all__ = [
+    "bmm", "cholesky", "cross", "det", "dot", "inner", "inverse", "logdet", "matmul", "matrix_power", "mm", "mv",
+    "outer", "pinverse", "qr", "slogdet", "svd", "vdot", "vecdot",
+]  # fmt: skip
+METHODS = tuple(n for n in __all__ if n != "vecdot")
 
 
 def _same_dtype(function: str, x: Any, y: Any) -> None:
@@ -147,7 +150,11 @@ def inner(input: Any, other: Any, *, out: Any = None) -> Any:
             f"inner() the last dimension must match on both input tensors but got shapes {list(a.shape)} and "
             f"{list(b.shape)}"
         )
-    x = layout.reshape(input, shape=(-1, a.shape[-1])) if a.size else layout.reshape(input, shape=(_rows(a), a.shape[-1]))
+    x = (
+        layout.reshape(input, shape=(-1, a.shape[-1]))
+        if a.size
+        else layout.reshape(input, shape=(_rows(a), a.shape[-1]))
+    )
     y = layout.reshape(other, shape=(_rows(b), b.shape[-1]))
     return layout.reshape(ops.matmul(x, layout.swap(y)), shape=(*a.shape[:-1], *b.shape[:-1]))
 
@@ -165,6 +172,60 @@ def outer(input: Any, vec2: Any, *, out: Any = None) -> Any:
     if a.ndim != 1 or b.ndim != 1:
         raise RuntimeError(f"outer: Expected 1-D argument self, but got {a.ndim if a.ndim != 1 else b.ndim}-D")
     return layout.reshape(input, shape=(a.size, 1)) * vec2
+
+
+def _from_namespace(name: str, target: str | None = None) -> Any:
+    """A function of ``chainrule.linalg`` under its older name in ``torch`` itself; that room loads when first used."""
+    target = target or name
+
+    def function(input: Any, *args: Any, **kwargs: Any) -> Any:
+        from importlib import import_module
+
+        return getattr(import_module("chainrule.linalg"), target)(input, *args, **kwargs)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"``chainrule.linalg.{target}``."
+    return function
+
+
+det, slogdet, inverse, pinverse, matrix_power, vecdot = (
+    _from_namespace(*names)
+    for names in (("det",), ("slogdet",), ("inverse", "inv"), ("pinverse", "pinv"), ("matrix_power",), ("vecdot",))
+)
+
+
+def logdet(input: Any) -> Any:
+    """The logarithm of the determinant; NaN where that is negative, −∞ where it is 0."""
+    from ..core.op import registry
+
+    sign, value = slogdet(input)
+    negative = sign._array < 0
+    return registry["where"].call(negative, float("nan"), value) if negative.any() else value
+
+
+def cholesky(input: Any, upper: bool = False, *, out: Any = None) -> Any:
+    """``chainrule.linalg.cholesky``."""
+    return _from_namespace("cholesky")(input, upper=upper)
+
+
+def qr(input: Any, some: bool = True, *, out: Any = None) -> Any:
+    """``chainrule.linalg.qr``, reduced if ``some``."""
+    return _from_namespace("qr")(input, "reduced" if some else "complete")
+
+
+def svd(input: Any, some: bool = True, compute_uv: bool = True, *, out: Any = None) -> Any:
+    """``chainrule.linalg.svd``, but with V instead of its transpose, and thin if ``some``."""
+    u, s, vh = _from_namespace("svd")(input, full_matrices=not some)
+    return u, s, layout.swap(vh)
+
+
+def cross(input: Any, other: Any, dim: int | None = None, *, out: Any = None) -> Any:
+    """The cross product along ``dim`` (the first axis of size 3 when None)."""
+    if dim is None:
+        dim = next((d for d, n in enumerate(need_tensor(input, "cross")._array.shape) if n == 3), None)
+        if dim is None:
+            raise RuntimeError(f"no dimension of size 3 in input {list(input._array.shape)}")
+    return _from_namespace("cross")(input, other, dim=dim)
 
 
 def _rmatmul(self: Any, other: Any) -> Any:

@@ -123,7 +123,7 @@ def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, i
     return along.scatter_extreme(x, i, source, dim=d, kind=reduce, include_self=bool(include_self))
 
 
-# --- index_… -----------------------------------------------------------------------------------------------------------
+# --- index_… -----------------------------------------------------------------------------------------------------
 
 
 def _vector(index: Any, name: str) -> Any:
@@ -228,7 +228,7 @@ def index_put_(self: Any, indices: Any, values: Any, accumulate: bool = False) -
     return self
 
 
-# --- flat indices, masks and parts ---------------------------------------------------------------------------------------
+# --- flat indices, masks and parts -------------------------------------------------------------------------------
 
 
 def _flat(x: Any, index: Any) -> Any:
@@ -287,8 +287,10 @@ def _with_part(x: Any, part: Any, src: Any) -> Any:
     """A copy of x with ``src`` in the place of a view."""
     if part._array.shape != src._array.shape:
         raise RuntimeError(
-            message(f"expected src to have a size equal to the slice of self. src size = {list(src._array.shape)}, "
-                    f"slice size = {list(part._array.shape)}")  # fmt: skip
+            message(
+                f"expected src to have a size equal to the slice of self. src size = {list(src._array.shape)}, "
+                f"slice size = {list(part._array.shape)}"
+            )
         )
     return ops.view_scatter(x, src, view=part._view)
 

@@ -23,8 +23,8 @@ __all__ = [
 ]  # fmt: skip
 METHODS = ("argsort", "argwhere", "msort", "sort", "topk", "unique", "unique_consecutive")
 
-sort_result = namedtuple("sort", ("values", "indices"))  # noqa: PYI024 - PyTorch's name and fields
-topk_result = namedtuple("topk", ("values", "indices"))  # noqa: PYI024
+sort_result = namedtuple("sort", ("values", "indices"))
+topk_result = namedtuple("topk", ("values", "indices"))
 
 
 def _leak(x: Any, what: str) -> None:
@@ -33,7 +33,7 @@ def _leak(x: Any, what: str) -> None:
         state.recorder.leak(x, what)
 
 
-# --- order ---------------------------------------------------------------------------------------------------------------
+# --- order -------------------------------------------------------------------------------------------------------
 
 
 def _taken(x: Any, order: Any, d: int) -> Any:
@@ -80,7 +80,7 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
     return topk_result(_taken(x, order, d), order)
 
 
-# --- distinct entries ----------------------------------------------------------------------------------------------------
+# --- distinct entries --------------------------------------------------------------------------------------------
 
 
 def unique(
@@ -146,16 +146,14 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
     return wrap(np.asarray(np.isin(a, b, invert=invert)))
 
 
-# --- grids ---------------------------------------------------------------------------------------------------------------
+# --- grids -------------------------------------------------------------------------------------------------------
 
 
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
     """Coordinate grids of vectors; ``indexing="ij"`` (PyTorch's default) or ``"xy"``."""
     parts = tuple(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
     if indexing not in (None, "ij", "xy"):
-        raise RuntimeError(
-            f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
-        )
+        raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
     for x in parts:
         if x._array.ndim > 1:
             raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {x!r}")
@@ -193,5 +191,3 @@ def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
     if not r:
         return wrap(np.empty(0, x._array.dtype))
     return ops.index(x, wrap(rows), None, None, None, None, None, axes=(0,))
-
-

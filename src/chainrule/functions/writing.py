@@ -37,8 +37,7 @@ def fill_(self: Any, value: Any) -> Any:
         if value._array.ndim:
             raise ShapeError(
                 message(
-                    "fill_ only supports 0-dimension value tensor but got tensor with "
-                    f"{value._array.ndim} dimensions."
+                    f"fill_ only supports 0-dimension value tensor but got tensor with {value._array.ndim} dimensions."
                 )
             )
         return copy_(self, value)
@@ -80,10 +79,12 @@ def detach_(self: Any) -> Any:
     """Leave the graph: this tensor becomes a leaf that does not require grad."""
     if self._base is not None and state.grad and self.requires_grad:
         raise GradientError(
-            message("Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) "
-                    "for training, and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and "
-                    "hence detach_() cannot be called on these gradients. To fix this error, please refer to the "
-                    "Optimizer.zero_grad() function in torch/optim/optimizer.py as a solution.")  # fmt: skip
+            message(
+                "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) "
+                "for training, and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and "
+                "hence detach_() cannot be called on these gradients. To fix this error, please refer to the "
+                "Optimizer.zero_grad() function in torch/optim/optimizer.py as a solution."
+            )
         )
     self._node, self._requires, self._base = None, False, None
     return self
@@ -107,7 +108,7 @@ t_, squeeze_, unsqueeze_, transpose_, swapaxes_, swapdims_ = map(
 )
 
 
-# --- augmented assignment ------------------------------------------------------------------------------------------------
+# --- augmented assignment ----------------------------------------------------------------------------------------
 
 
 def _augmented(op: Any) -> Any:

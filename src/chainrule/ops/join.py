@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from ..core.op import op
@@ -55,7 +57,7 @@ def split(x, *, sizes, dim):
     ends = [0]
     for n in sizes:
         ends.append(ends[-1] + n)
-    return tuple(x[(*lead, slice(a, b))] for a, b in zip(ends, ends[1:]))
+    return tuple(x[(*lead, slice(a, b))] for a, b in itertools.pairwise(ends))
 
 
 @split.vjp("x", math="x̄ = the parts of ȳ joined")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-
-
 import numpy as np
 
 from ..core.op import op
@@ -12,7 +10,12 @@ from ..core.samples import calls, real
 # ruff: noqa: ANN001, ANN202
 
 
-@op("*s -> *s", formula="{x} as {dtype}", numpy="{x}.astype({dtype!r})", samples=real(params=[{"dtype": np.dtype("f8")}]))
+@op(
+    "*s -> *s",
+    formula="{x} as {dtype}",
+    numpy="{x}.astype({dtype!r})",
+    samples=real(params=[{"dtype": np.dtype("f8")}]),
+)
 def cast(x, *, dtype):
     """Conversion to another dtype."""
     return x.astype(dtype)
@@ -120,9 +123,7 @@ def sum_to(x, *, shape):
     lead = x.ndim - len(shape)
     if lead == 1 and x.shape[1:] == shape:  # the bias of a layer
         return np.add.reduce(x, axis=0)
-    axes = tuple(range(lead)) + tuple(
-        i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1
-    )
+    axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1)
     return np.add.reduce(x, axis=axes).reshape(shape)
 
 
