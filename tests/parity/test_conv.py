@@ -114,7 +114,9 @@ def test_output_size_of_a_transposed_layer():
         chainrule.nn.ConvTranspose2d(3, 2, 3, stride=2)(chainrule.tensor(x), output_size=(20, 20))
 
 
-@pytest.mark.parametrize(("name", "args"), [("Conv2d", (3, 16, 3)), ("ConvTranspose2d", (8, 6, 3)), ("Linear", (40, 9))])
+@pytest.mark.parametrize(
+    ("name", "args"), [("Conv2d", (3, 16, 3)), ("ConvTranspose2d", (8, 6, 3)), ("Linear", (40, 9))]
+)
 def test_initial_values(name, args):
     """Uniform with PyTorch's bounds: largest entry close to it, mean close to 0."""
     for lib in (chainrule, torch):
@@ -152,7 +154,9 @@ def test_every_size_agrees():
         results = []
         for lib in (chainrule, torch):
             try:
-                results.append(tuple(lib.nn.functional.conv1d(lib.zeros(1, 1, size), lib.zeros(1, 1, k), **settings).shape))
+                results.append(
+                    tuple(lib.nn.functional.conv1d(lib.zeros(1, 1, size), lib.zeros(1, 1, k), **settings).shape)
+                )
             except RuntimeError:
                 results.append(RuntimeError)
         assert results[0] == results[1], (size, k, settings)

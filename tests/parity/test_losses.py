@@ -20,7 +20,6 @@ REDUCTIONS = ["none", "mean", "sum"]
 SHAPES = [(5, 3), (4, 3, 2), (2, 3, 2, 2), (3,)]
 
 
-
 def call(name, **settings):
     """The functional of that name; arrays among the settings become tensors of the library that runs."""
 
@@ -186,7 +185,7 @@ MESSAGES = [
 def test_messages(number):
     function = MESSAGES[number]
     array = np.random.default_rng(0).normal(size=(4, 3)).astype("f4")
-    with pytest.raises(Exception) as theirs:  # noqa: PT011
+    with pytest.raises(Exception) as theirs:
         function(torch, torch.tensor(array))
     with pytest.raises(type(theirs.value)) as ours:
         function(chainrule, chainrule.tensor(array))

@@ -47,7 +47,9 @@ def flat(result):
 def test_layers(kind, num_layers, bidirectional, packed):
     r = np.random.default_rng(0)
     for bias, batch_first, given in itertools.product((True, False), (True, False), (True, False)):
-        both = layers(kind, 3, 4, num_layers=num_layers, bidirectional=bidirectional, bias=bias, batch_first=batch_first)
+        both = layers(
+            kind, 3, 4, num_layers=num_layers, bidirectional=bidirectional, bias=bias, batch_first=batch_first
+        )
         x = r.normal(size=(2, 5, 3) if batch_first else (5, 2, 3))
         rows = num_layers * (2 if bidirectional else 1)
         states = [r.normal(size=(rows, 2, 4)) for _ in range(2 if kind == "LSTM" else 1)] if given else []
@@ -166,7 +168,7 @@ MESSAGES = [
 
 @pytest.mark.parametrize("number", range(len(MESSAGES)))
 def test_messages(number):
-    with pytest.raises(Exception) as theirs:  # noqa: PT011
+    with pytest.raises(Exception) as theirs:
         MESSAGES[number](torch)
     with pytest.raises(type(theirs.value)) as ours:
         MESSAGES[number](chainrule)

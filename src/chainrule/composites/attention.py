@@ -14,16 +14,13 @@ from ..ops import join, layout
 from ..ops.compare import where
 from ..ops.linalg import linear, matmul
 from ..ops.softmax import softmax
+from .noise import kept
 
 __all__ = ["multi_head_attention_forward", "scaled_dot_product_attention"]
 
 
 def _drop(x: Any, p: float) -> Any:
-    if p == 0:
-        return x
-    from ..functions.neural import dropout
-
-    return dropout(x, p, True)
+    return x if p == 0 else x * (kept(x._array.shape, p, x._array.dtype) * (1 / (1 - p) if p < 1 else 0.0))
 
 
 def _attend(scores: Any, allowed: Any, dropout_p: float) -> Any:
@@ -186,9 +183,7 @@ def multi_head_attention_forward(
         expected = (length, source) if mask._array.ndim == 2 else (batch * num_heads, length, source)
         if mask._array.shape != expected:
             kind = "2D" if mask._array.ndim == 2 else "3D"
-            raise ShapeError(
-                message(f"The shape of the {kind} attn_mask is {mask.shape}, but should be {expected}.")
-            )
+            raise ShapeError(message(f"The shape of the {kind} attn_mask is {mask.shape}, but should be {expected}."))
         if mask._array.ndim == 3:
             mask = layout.reshape(mask, shape=(batch, num_heads, length, source))
     extra = 0

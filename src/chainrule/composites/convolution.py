@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -77,9 +76,7 @@ def _check(name: str, n: int, input: Any, weight: Any, bias: Any, groups: int, c
         )
 
 
-def _conv(
-    n: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Any:
+def _conv(n: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     name = f"conv{n}d"
     channels = weight._array.shape[1] * groups if isinstance(weight, Variable) and weight._array.ndim == n + 2 else -1
     out = weight._array.shape[0] if isinstance(weight, Variable) else -1
@@ -168,7 +165,15 @@ def conv3d(
 
 
 def _transpose(
-    n: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any
+    n: int,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
 ) -> Any:
     name = f"conv_transpose{n}d"
     w_shape = weight._array.shape
@@ -270,9 +275,7 @@ def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, st
     return layout.reshape(y, shape=(n, c, -1) if batched else (c, -1))
 
 
-def fold(
-    input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
-) -> Any:
+def fold(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:
     """The transpose of ``unfold``: columns (N, C·KH·KW, L) added up into images (N, C, H, W)."""
     kernel, size = tuple_of(kernel_size, 2, "kernel_size"), tuple_of(output_size, 2, "output_size")
     stride, padding = tuple_of(stride, 2, "stride"), tuple_of(padding, 2, "padding")

@@ -222,9 +222,7 @@ def binary_cross_entropy_with_logits(
     reduction = reduction_of(reduction, size_average, reduce)
     _need("binary_cross_entropy_with_logits", input=input, target=target)
     if target._array.shape != input._array.shape:
-        raise UsageError(
-            message(f"Target size ({_size(target)}) must be the same as input size ({_size(input)})")
-        )
+        raise UsageError(message(f"Target size ({_size(target)}) must be the same as input size ({_size(input)})"))
     if target._array.dtype not in FLOATS:
         raise DtypeError(
             message(
@@ -273,9 +271,7 @@ def _check_index_target(input: Any, target: Any, weight: Any) -> None:
             )
         )
     if x.ndim > 2 and t.shape != (x.shape[0], *x.shape[2:]):
-        raise ShapeError(
-            message(f"Expected target size {[x.shape[0], *x.shape[2:]]}, got {list(t.shape)}")
-        )
+        raise ShapeError(message(f"Expected target size {[x.shape[0], *x.shape[2:]]}, got {list(t.shape)}"))
     if weight is not None and weight._array.shape != (x.shape[axis],):
         raise ShapeError(
             message(
@@ -384,8 +380,7 @@ def _cross_entropy_of_probabilities(
     if target._array.dtype not in FLOATS:
         raise DtypeError(
             message(
-                "Expected floating point type for target with class probabilities, "
-                f"got {_torch_name(target)}",
+                f"Expected floating point type for target with class probabilities, got {_torch_name(target)}",
                 "the target has the input's shape, so it is read as probabilities",
             )
         )

@@ -135,7 +135,9 @@ def margin_ranking_loss(
             f"{n}: torch.Size({list(t._array.shape)})"
             for n, t in (("input1", input1), ("input2", input2), ("target", target))
         )
-        raise ShapeError(message(f"margin_ranking_loss : All input tensors should have same dimension but got sizes: {sizes} "))
+        raise ShapeError(
+            message(f"margin_ranking_loss : All input tensors should have same dimension but got sizes: {sizes} ")
+        )
     return reduce_loss(_positive(-target * (input1 - input2) + margin), reduction)
 
 
@@ -297,8 +299,8 @@ def triplet_margin_loss(
     if len(set(dims)) > 1:
         raise ShapeError(
             message(
-                "The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: "
-                f"anchor {dims[0]}D, positive {dims[1]}D, and negative {dims[2]}D inputs"
+                "The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got"
+                f": anchor {dims[0]}D, positive {dims[1]}D, and negative {dims[2]}D inputs"
             )
         )
     if margin <= 0:
@@ -381,8 +383,10 @@ def ctc_loss(
     if len(sizes) != n:
         raise ShapeError("target_lengths must be of size batch_size")
     if lengths.max(initial=0) > steps:
-        raise ShapeError(message(f"Expected input_lengths to have value at most {steps}, but got value {lengths.max()}"))
-    labels = _rows(targets if batched or targets._array.ndim == 1 else targets, sizes)
+        raise ShapeError(
+            message(f"Expected input_lengths to have value at most {steps}, but got value {lengths.max()}")
+        )
+    labels = _rows(targets, sizes)
     wide = 2 * labels.shape[1] + 1
     path = np.full((n, wide), blank)  # blanks between all labels, and at both ends
     path[:, 1::2] = labels

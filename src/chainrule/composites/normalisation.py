@@ -88,8 +88,10 @@ def _check_normalized(input: Any, shape: tuple[int, ...], weight: Any, bias: Any
     x = input._array
     if not shape:
         raise ShapeError(
-            message("Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, "
-                    "but got normalized_shape = []")  # fmt: skip
+            message(
+                "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, "
+                "but got normalized_shape = []"
+            )
         )
     for name, v in (("weight", weight), ("bias", bias)):
         if v is not None and v._array.shape != shape:
@@ -169,9 +171,7 @@ def instance_norm(
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     space = math.prod(x.shape[2:])
     if space == 1:
-        raise UsageError(
-            message(f"Expected more than 1 spatial element when training, got input size {_size(input)}")
-        )
+        raise UsageError(message(f"Expected more than 1 spatial element when training, got input size {_size(input)}"))
     if running_mean is not None or running_var is not None:
         rows = x.reshape(*x.shape[:2], -1)
         _update(running_mean, wrap(rows.mean(axis=2).mean(axis=0)), momentum)

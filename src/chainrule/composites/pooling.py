@@ -47,7 +47,9 @@ def _windows(
     stride = kernel if stride is None or stride == [] or stride == () else tuple_of(stride, n, "stride")
     padding, dilation = tuple_of(padding, n, "padding"), tuple_of(dilation, n, "dilation")
     if min(stride) <= 0:
-        raise ShapeError(message("stride should not be zero" if n > 1 else "stride must be greater than zero, but got 0"))
+        raise ShapeError(
+            message("stride should not be zero" if n > 1 else "stride must be greater than zero, but got 0")
+        )
     for k, p, d in zip(kernel, padding, dilation, strict=True):
         if p > (d * (k - 1) + 1) // 2:
             raise ShapeError(

@@ -229,8 +229,8 @@ def pixel_shuffle(input: Any, upscale_factor: int) -> Any:
     if c % (r * r):
         raise ShapeError(
             message(
-                "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, "
-                f"but input.size(-3)={c} is not divisible by {r * r}"
+                "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor"
+                f", but input.size(-3)={c} is not divisible by {r * r}"
             )
         )
     k = len(lead)

@@ -6,11 +6,9 @@ import math
 import warnings
 from typing import Any
 
-import numpy as np
-
-from ..core.inplace import write
+from ..composites.noise import kept
 from ..core.dtypes import FLOATS, from_numpy
-from ..core.variable import wrap
+from ..core.inplace import write
 from ..errors import UsageError, message
 from ..ops import softmax as ops
 from ._args import axis, cast, need_tensor
@@ -75,13 +73,6 @@ def _check_probability(p: float) -> None:
         raise UsageError(message(f"dropout probability has to be between 0 and 1, but got {p}"))
 
 
-def _kept(shape: tuple[int, ...], p: float, dtype: Any) -> Any:
-    """A tensor with a 1 for each entry that is kept, with probability 1 − p, else 0."""
-    from .random import bernoulli
-
-    return bernoulli(wrap(np.full(shape, 1 - p, dtype)))
-
-
 def _result(input: Any, output: Any, inplace_: bool) -> Any:
     return write(input, output) if inplace_ else output
 
@@ -95,7 +86,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
     x = input._array
     if p == 1:
         return _result(input, input * 0, inplace)
-    return _result(input, input * (_kept(x.shape, p, x.dtype) * (1 / (1 - p))), inplace)
+    return _result(input, input * (kept(x.shape, p, x.dtype) * (1 / (1 - p))), inplace)
 
 
 def feature_dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
@@ -107,8 +98,8 @@ def feature_dropout(input: Any, p: float = 0.5, training: bool = True, inplace: 
     x = input._array
     if p == 1:
         return _result(input, input * 0, inplace)
-    kept = _kept((*x.shape[:2], *(1,) * (x.ndim - 2)), p, x.dtype)
-    return _result(input, input * (kept * (1 / (1 - p))), inplace)
+    keeps = kept((*x.shape[:2], *(1,) * (x.ndim - 2)), p, x.dtype)
+    return _result(input, input * (keeps * (1 / (1 - p))), inplace)
 
 
 _ALPHA = -1.7580993408473766  # −λα of SELU: the value that dropped entries take
@@ -120,10 +111,10 @@ def _alpha(input: Any, p: float, training: bool, inplace: bool, shape: tuple[int
         return input
     if p == 1:
         return _result(input, input * 0, inplace)
-    kept = _kept(shape, p, input._array.dtype)
+    keeps = kept(shape, p, input._array.dtype)
     a = 1 / math.sqrt((1 - p) * (1 + p * _ALPHA * _ALPHA))
     b = -a * _ALPHA * p
-    return _result(input, input * kept * a + ((1 - kept) * (a * _ALPHA) + b), inplace)
+    return _result(input, input * keeps * a + ((1 - keeps) * (a * _ALPHA) + b), inplace)
 
 
 def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:

@@ -25,9 +25,7 @@ class Declared(Module):
     _settings: dict[str, Any] = {}  # noqa: RUF012 - replaced, never written to
     _shown: tuple[str, ...] | None = None
 
-    def __init_subclass__(
-        cls, function: str = "", shown: tuple[str, ...] | None = None, **settings: Any
-    ) -> None:
+    def __init_subclass__(cls, function: str = "", shown: tuple[str, ...] | None = None, **settings: Any) -> None:
         super().__init_subclass__()
         if function:
             from inspect import Parameter, Signature

@@ -97,7 +97,9 @@ class Hardtanh(Declared, function="hardtanh", min_val=-1.0, max_val=1.0, inplace
     def _set(self, values: dict[str, Any]) -> None:
         super()._set(values)
         if not values["max_val"] > values["min_val"]:
-            raise AssertionError(f"max_val must be larger than min_val, got {values['max_val']} and {values['min_val']}")
+            raise AssertionError(
+                f"max_val must be larger than min_val, got {values['max_val']} and {values['min_val']}"
+            )
 
 
 class ReLU6(Declared, function="relu6", inplace=False):

@@ -14,9 +14,38 @@ from ..composites.resampling import *  # noqa: F403
 from ..core.variable import Variable, wrap
 from ..errors import DtypeError, IndexOutOfRange, ShapeError, message
 from ..functions.activation import (  # noqa: F401
-    celu, celu_, elu, elu_, gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, leaky_relu,
-    leaky_relu_, logsigmoid, mish, prelu, relu, relu6, relu_, rrelu, rrelu_, selu, selu_, sigmoid, silu, softplus,
-    softshrink, softsign, tanh, tanhshrink, threshold, threshold_,
+    celu,
+    celu_,
+    elu,
+    elu_,
+    gelu,
+    glu,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    hardtanh_,
+    leaky_relu,
+    leaky_relu_,
+    logsigmoid,
+    mish,
+    prelu,
+    relu,
+    relu6,
+    relu_,
+    rrelu,
+    rrelu_,
+    selu,
+    selu_,
+    sigmoid,
+    silu,
+    softplus,
+    softshrink,
+    softsign,
+    tanh,
+    tanhshrink,
+    threshold,
+    threshold_,
 )  # fmt: skip
 from ..functions.neural import *  # noqa: F403
 from ..ops import embedding as embedding_ops
@@ -130,9 +159,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     if num_classes == -1:
         num_classes = int(index.max()) + 1
     elif index.size and index.max() >= num_classes:
-        raise DtypeError(
-            message("Class values must be smaller than num_classes.", f"the largest is {index.max()}")
-        )
+        raise DtypeError(message("Class values must be smaller than num_classes.", f"the largest is {index.max()}"))
     from ..ops.layout import cast
 
     return cast(softmax_ops.one_hot(tensor, classes=num_classes, dim=index.ndim), dtype=index.dtype)
@@ -158,8 +185,9 @@ def _channel_dropout(input: Any, p: float, training: bool, inplace: bool, space:
     if ndim not in (space + 1, space + 2):
         raise ShapeError(
             message(
-                f"dropout{space}d: Expected {space + 1}D or {space + 2}D input, but received a {ndim}D input. Note that "
-                f"dropout{space}d exists to provide channel-wise dropout on inputs with {space} spatial dimensions, a "
+                f"dropout{space}d: Expected {space + 1}D or {space + 2}D input, but received a {ndim}D input."
+                f" Note that dropout{space}d exists to provide channel-wise "
+                f"dropout on inputs with {space} spatial dimensions, a "
                 f"channel dimension, and an optional batch dimension (i.e. {space + 1}D or {space + 2}D inputs)."
             )
         )
@@ -232,7 +260,10 @@ def embedding_bag(
     index = input._array
     if index.ndim == 2:
         if offsets is not None:
-            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences.")
+            raise ValueError(
+                "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of "
+                "fixed length sequences."
+            )
         bags, bag = index.shape[0], np.repeat(np.arange(index.shape[0]), index.shape[1])
     elif index.ndim == 1:
         if offsets is None:
@@ -244,7 +275,8 @@ def embedding_bag(
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {index.ndim}")
     if per_sample_weights is not None and mode != "sum":
         raise NotImplementedError(
-            f"embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got mode='{mode}'). Please open a feature request on GitHub."
+            "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' "
+            f"(got mode='{mode}'). Please open a feature request on GitHub."
         )
     flat = input.reshape(-1)
     if padding_idx is not None:

@@ -115,15 +115,11 @@ class MultiLabelMarginLoss(Loss, function="multilabel_margin_loss", **_OLD, redu
     """Σ max(0, 1 − x[t] + x[i]) / C over targets t and other classes i."""
 
 
-class MultiLabelSoftMarginLoss(
-    Loss, function="multilabel_soft_margin_loss", weight=None, **_OLD, reduction="mean"
-):
+class MultiLabelSoftMarginLoss(Loss, function="multilabel_soft_margin_loss", weight=None, **_OLD, reduction="mean"):
     """Binary cross-entropy of each class's logit, averaged over the classes."""
 
 
-class MultiMarginLoss(
-    Loss, function="multi_margin_loss", p=1, margin=1.0, weight=None, **_OLD, reduction="mean"
-):
+class MultiMarginLoss(Loss, function="multi_margin_loss", p=1, margin=1.0, weight=None, **_OLD, reduction="mean"):
     """Σ max(0, margin − x[t] + x[i])ᵖ / C over the other classes."""
 
 

@@ -99,9 +99,9 @@ def _declare() -> None:
     for name, function, base, settings, doc in _KINDS:
         for n in (1, 2, 3):
             if name == "AvgPool" and n == 1:
-                base, settings = _AvgPool1d, _AVERAGE  # noqa: PLW2901
+                base, settings = _AvgPool1d, _AVERAGE
             elif name == "AvgPool":
-                base, settings = _AvgPool, {**_AVERAGE, "divisor_override": None}  # noqa: PLW2901
+                base, settings = _AvgPool, {**_AVERAGE, "divisor_override": None}
             made = type(
                 f"{name}{n}d", (base,), {"__doc__": doc, "__module__": __name__}, function=f"{function}{n}d", **settings
             )

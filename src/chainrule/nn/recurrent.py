@@ -315,7 +315,9 @@ class RNNCellBase(Module):
                 raise ValueError(f"{name}: Expected hidden to be {x._array.ndim}D, got {s._array.ndim}D instead")
             if s._array.shape[-1] != self.hidden_size:
                 raise ShapeError(
-                    message(f"hidden0 has inconsistent hidden_size: got {s._array.shape[-1]}, expected {self.hidden_size}")
+                    message(
+                        f"hidden0 has inconsistent hidden_size: got {s._array.shape[-1]}, expected {self.hidden_size}"
+                    )
                 )
         if not states:
             states = [wrap(np.zeros((batch, self.hidden_size), x._array.dtype)) for _ in range(self._count)]

@@ -41,9 +41,7 @@ def _copies(module: Module, n: int) -> ModuleList:
 class _Layer(Module):
     """What encoder and decoder layers share: the feed-forward block and how a residual branch is normalised."""
 
-    def _feed_forward_parts(
-        self, d_model: int, dim_feedforward: int, dropout: float, bias: bool, dtype: Any
-    ) -> None:
+    def _feed_forward_parts(self, d_model: int, dim_feedforward: int, dropout: float, bias: bool, dtype: Any) -> None:
         self.linear1 = Linear(d_model, dim_feedforward, bias=bias, dtype=dtype)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias=bias, dtype=dtype)
@@ -87,9 +85,7 @@ class TransformerEncoderLayer(_Layer):
         self.dropout2 = Dropout(dropout)
         self.activation = _activation(activation)
 
-    def forward(
-        self, src: Any, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False
-    ) -> Any:
+    def forward(self, src: Any, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False) -> Any:
         def attend(x: Any) -> Any:
             return self.dropout1(self._attend(self.self_attn, x, x, src_mask, src_key_padding_mask, is_causal))
 

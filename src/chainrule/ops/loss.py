@@ -225,7 +225,7 @@ def _check_classes(target, classes, ignore_index):
         raise IndexOutOfRange(
             f"Target {int(target[where_bad])} is out of bounds.\n"
             f"  target[{', '.join(map(str, where_bad))}] names a class, and there are {classes}: 0 … {classes - 1}\n"
-            f"  Give class numbers from 0, or more outputs in the last layer; ignore_index={ignore_index} skips targets."
+            f"  Number classes from 0, or give the last layer more outputs; ignore_index={ignore_index} is skipped."
         )
     return valid
 
@@ -250,7 +250,13 @@ def _coefficients(target, weight, classes, dtype, ignore_index, reduction):
 
 def _plain_classes(target, shape, ignore_index):
     """Whether every target is a class that counts. Negative numbers are huge as unsigned ones: one test for both."""
-    if 0 <= ignore_index < shape[1] or target.ndim != 1 or target.shape[0] != shape[0] or not target.size or target.dtype != np.int64:
+    if (
+        0 <= ignore_index < shape[1]
+        or target.ndim != 1
+        or target.shape[0] != shape[0]
+        or not target.size
+        or target.dtype != np.int64
+    ):
         return False
     return target.view(np.uint64).max() < shape[1]
 

@@ -15,7 +15,9 @@ from ..core.samples import calls
 
 
 def _grid(size, kernel, stride, widths, dilation):
-    return tuple((n + a + b - d * (k - 1) - 1) // s + 1 for n, k, s, (a, b), d in zip(size, kernel, stride, widths, dilation))
+    return tuple(
+        (n + a + b - d * (k - 1) - 1) // s + 1 for n, k, s, (a, b), d in zip(size, kernel, stride, widths, dilation)
+    )
 
 
 def _pad(x, widths, value):
@@ -87,7 +89,7 @@ def _(g, tap, x_shape, kernel, stride, widths, dilation):
     lambda r: [(r.normal(size=t.shape), t, {**s, "size": x.shape[2:]})
                for x, s in _calls(r) for t in [max_tap.op.body(x, **s)]]))  # fmt: skip
 def put_tap(y, tap, *, size, kernel, stride, widths, dilation):
-    """The transpose of ``pick_tap``: each y goes to the entry of its window with the given number; sums where they meet."""
+    """The transpose of ``pick_tap``: each y goes to its window's entry of the given number, and adds up there."""
     out = np.zeros((*y.shape[:2], *(n + a + b for n, (a, b) in zip(size, widths))), y.dtype)
     apart = all(d == 1 and s >= k for k, s, d in zip(kernel, stride, dilation))
     for i, at in enumerate(_taps(kernel, stride, dilation, y.shape[2:])):

@@ -102,7 +102,8 @@ def derived_lstm(x, h, c, w_ih, w_hh, b_ih, b_hh, mask, *, reverse):
 
 
 @op("t n i, n h, n h, g i, g h, g, g, t n 1 -> t n h, n h", formula="lstm({inputs})", outputs=2,
-    residuals=("acts", "cells", "tanh_c", "states"), derived=derived_lstm, samples=calls(_sequence_calls(4, 2)))  # fmt: skip
+    residuals=("acts", "cells", "tanh_c", "states"), derived=derived_lstm,
+    samples=calls(_sequence_calls(4, 2)))  # fmt: skip
 def lstm(*inputs, reverse):
     """Hidden states of every step, and the last cell state."""
     x, h0, c0, w_ih, w_hh, b_ih, b_hh, mask = inputs

@@ -64,8 +64,10 @@ def pack_padded_sequence(
     x = layout.permute(input, dims=(1, 0, *range(2, input._array.ndim))) if batch_first else input
     if sizes.shape != (x._array.shape[1],):
         raise ShapeError(
-            message(f"Expected `len(lengths)` to be equal to batch_size, but got {sizes.size} "
-                    f"(batch_size={x._array.shape[1]})")  # fmt: skip
+            message(
+                f"Expected `len(lengths)` to be equal to batch_size, but got {sizes.size} "
+                f"(batch_size={x._array.shape[1]})"
+            )
         )
     if sizes.size and sizes.min() <= 0:
         raise ShapeError(
