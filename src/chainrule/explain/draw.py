@@ -193,8 +193,7 @@ def _lines(drawing: Drawing, b: Box, in_place: bool) -> list[tuple[str, str]]:
         out.append((("= " if b.kind == "op" else "") + b.subtitle, "s"))
     if b.q is not None and b.kind != "group":
         q = b.q
-        shown = in_place and q.array.size <= 12 and q.array.ndim <= 2
-        if shown:
+        if in_place and values_text(q.array):
             out += [(row, "v") for row in values_text(q.array)]
             if q.grad is not None:
                 rows = values_text(q.grad)
@@ -213,7 +212,7 @@ def _svg(drawing: Drawing, box: Box) -> str:
     in_place = len(boxes) <= 24
     texts = [_lines(drawing, b, in_place) for b in boxes]
     sizes = [
-        (max(64.0, 16 + max(len(t) * (7.4 if c == "t" else 6.6) for t, c in lines)), 12.0 + 15 * len(lines)) for lines in texts
+        (max(64.0, 16 + max(len(t) * (8.0 if c == "t" else 7.5) for t, c in lines)), 12.0 + 15 * len(lines)) for lines in texts
     ]
     index = {id(b): k for k, b in enumerate(boxes)}
     pairs = [(index[id(e.source)], index[id(e.target)]) for e in edges]
@@ -251,7 +250,7 @@ def _svg(drawing: Drawing, box: Box) -> str:
             out.append(f'<text x="{bw - 14:.0f}" y="17" fill="#444">+</text>')
         dark = _dark(fill)
         for row, (text, kind) in enumerate(texts[k]):
-            ink = ' style="fill:#fff"' if dark else ""
+            ink = ' style="fill:#000"' if dark else ""
             out.append(f'<text class="{kind}" x="8" y="{18 + 15 * row}" xml:space="preserve"{ink}>{escape(text)}</text>')
         out.append("</g>")
     out.append("</svg>")
@@ -262,7 +261,7 @@ def _dark(fill: str) -> bool:
     if not fill.startswith("rgb("):
         return False
     r, g, b = (int(v) for v in fill[4:-1].split(","))
-    return 0.299 * r + 0.587 * g + 0.114 * b < 120
+    return 0.299 * r + 0.587 * g + 0.114 * b < 205
 
 
 def _tip(b: Box) -> str:

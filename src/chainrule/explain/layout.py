@@ -106,6 +106,7 @@ def _coordinates(
 ) -> list[float]:
     """Each box towards the middle of its neighbours, as far as the others in its layer leave room."""
     x = [0.0] * len(sizes)
+    weight = [0.05 if not up[k] and len(down[k]) == 1 else 1.0 for k in range(len(sizes))]  # a lone leaf follows
     for row in layers:
         at = 0.0
         for k in row:
@@ -113,23 +114,27 @@ def _coordinates(
             at += sizes[k][0] + gap
         for k in row:
             x[k] -= at / 2
-    for sweep in range(16):
+    for sweep in range(12):
         rows = layers if sweep % 2 == 0 else layers[::-1]
         for row in rows:
-            wish = []
+            wish: list[float] = []
             for k in row:
-                near = up[k] + down[k] if sweep > 1 else up[k] if sweep == 0 else down[k]
-                wish.append(sum(x[m] for m in near) / len(near) if near else x[k])
-            # Left to right and right to left, then the mean: both keep the distances, so the mean does.
-            first: list[float] = []
-            for i, k in enumerate(row):
-                low = first[-1] + (sizes[row[i - 1]][0] + sizes[k][0]) / 2 + gap if first else wish[i]
-                first.append(max(low, wish[i]))
-            second: list[float] = []
-            for i in range(len(row) - 1, -1, -1):
-                k = row[i]
-                high = second[-1] - (sizes[row[i + 1]][0] + sizes[k][0]) / 2 - gap if second else wish[i]
-                second.append(min(high, wish[i]))
-            for k, a, b in zip(row, first, second[::-1], strict=True):
-                x[k] = (a + b) / 2
+                near = up[k] if sweep % 2 == 0 and up[k] else down[k] if sweep % 2 and down[k] else up[k] + down[k]
+                total = sum(weight[m] for m in near)
+                wish.append(sum(x[m] * weight[m] for m in near) / total if total else x[k])
+            _settle(row, wish, x, sizes, weight, gap)
     return x
+
+
+def _settle(row: list[int], wish: list[float], x: list[float], sizes: list[tuple[float, float]], weight: list[float], gap: float) -> None:
+    """Place a layer: important boxes where they wish to be, the others as near as these leave room."""
+    reach = [0.0]  # the centre of box i if all stood side by side
+    for i in range(1, len(row)):
+        reach.append(reach[-1] + (sizes[row[i - 1]][0] + sizes[row[i]][0]) / 2 + gap)
+    placed: dict[int, float] = {}
+    for i in sorted(range(len(row)), key=lambda i: (-weight[row[i]], -sizes[row[i]][1])):
+        low = max((at + reach[i] - reach[j] for j, at in placed.items() if j < i), default=-1e18)
+        high = min((at - (reach[j] - reach[i]) for j, at in placed.items() if j > i), default=1e18)
+        placed[i] = min(max(wish[i], low), high)
+    for i, at in placed.items():
+        x[row[i]] = at

@@ -18,7 +18,7 @@ from .formula import definition, label
 
 __all__ = ["Box", "outline"]
 
-_CROWD = 48
+_CROWD = 64
 
 
 class Box:
@@ -44,7 +44,14 @@ def outline(replay: Replay, *, collapse: bool | None = None) -> Box:
     boxes = _results(replay)
     root = Box("group", "graph", 0, len(replay.steps) - 1)
     if collapse or (collapse is None and len(boxes) > _CROWD):
-        root.children = _crowded(_by_module(boxes, 0))
+        root.children = _by_module(boxes, 0)
+        while True:  # a single module that holds nearly everything is opened at once
+            large = [b for b in root.children if b.kind == "group" and len(b.steps) > 0.8 * len(replay.steps)]
+            if len(large) != 1 or len(root.children) > 8:
+                break
+            k = root.children.index(large[0])
+            root.children[k : k + 1] = large[0].children
+        root.children = _crowded(root.children)
     else:
         root.children = boxes
     _number(root, "b")
@@ -124,6 +131,8 @@ def _by_module(boxes: list[Box], depth: int) -> list[Box]:
 def _group(title: str, children: list[Box], run: list[Box]) -> Box:
     box = Box("group", title, min(b.lo for b in run), max(b.hi for b in run))
     box.children = _crowded(children)
+    if title == "":
+        box.title = "steps"
     box.steps = [s for b in run for s in b.steps]
     box.q = run[-1].q
     box.subtitle = f"{len(box.steps)} steps"
@@ -164,7 +173,13 @@ def edges_of(boxes: list[Box], replay: Replay) -> tuple[list[Box], list[Edge]]:
     for box in boxes:
         for s in box.steps:
             home[s.index] = box
-    outside: dict[int, Box] = {}
+    read: dict[int, set[int]] = {}
+    for box in boxes:
+        for s in box.steps:
+            for q in s.args:
+                if isinstance(q, Quantity):
+                    read.setdefault(id(q), set()).add(id(box))
+    outside: dict[Any, Box] = {}
     found: dict[tuple[int, int, int], Edge] = {}
     squares: dict[tuple[int, int, int], float] = {}
     for box in boxes:
@@ -176,25 +191,32 @@ def edges_of(boxes: list[Box], replay: Replay) -> tuple[list[Box], list[Edge]]:
                     source = home[q.maker.index]
                     if source is box:
                         continue
-                elif id(q) in outside:
-                    source = outside[id(q)]
                 else:
                     if q.const and q.array.size == 1 and q.name is None:
                         continue
-                    source = outside[id(q)] = _outside(q, replay)
-                key = (id(source), id(box), id(q))
-                edge = found.get(key)
+                    inside = box.kind == "group" and len(read[id(q)]) == 1 and len(q.readers) == sum(
+                        1 for r in q.readers if home.get(r.step.index) is box
+                    )
+                    if inside and q.maker is None:
+                        continue  # a module's own parameters show when it is opened
+                    # What many boxes read is repeated beside each: a bundle of long lines says less.
+                    key: Any = (id(q), id(box)) if len(read[id(q)]) > 2 else id(q)
+                    if key not in outside:
+                        outside[key] = _outside(q, replay)
+                    source = outside[key]
+                edge_key = (id(source), id(box), id(q))
+                edge = found.get(edge_key)
                 if edge is None:
-                    edge = found[key] = Edge(source, box, label(q, replay), q.array.shape)
+                    edge = found[edge_key] = Edge(source, box, label(q, replay), q.array.shape)
                 if s.sent and s.sent[i] is not None:
-                    squares[key] = squares.get(key, 0.0) + float((np.asarray(s.sent[i], np.float64) ** 2).sum())
-                    edge.norm = math.sqrt(squares[key]) if math.isfinite(squares[key]) else math.inf
+                    squares[edge_key] = squares.get(edge_key, 0.0) + float((np.asarray(s.sent[i], np.float64) ** 2).sum())
+                    edge.norm = math.sqrt(squares[edge_key]) if math.isfinite(squares[edge_key]) else math.inf
     return list(outside.values()), list(found.values())
 
 
 def _outside(q: Quantity, replay: Replay) -> Box:
     if q.leaf is not None:
-        kind, title = "leaf", label(q, replay)
+        kind, title = "leaf", ".".join(label(q, replay).split(".")[-2:])
     elif q.const:
         kind, title = "data", q.name or "constant"
     else:
@@ -219,7 +241,7 @@ def statistics(array: Any) -> str:
 def values_text(array: Any, limit: int = 12) -> list[str]:
     """A small array as rows of numbers; empty for a large one."""
     a = np.asarray(array)
-    if a.size > limit or a.ndim > 2 or not a.size:
+    if a.size > limit or a.ndim > 2 or not a.size or a.shape[-1:] > (6,):
         return []
     rows: Iterable[Any] = a.reshape(1, -1) if a.ndim < 2 else a
     if a.dtype.kind == "f":

@@ -19,7 +19,7 @@ kbd{border:1px solid #999;border-radius:3px;padding:0 4px;background:#f4f4f4;fon
 #where a{color:#2166ac}
 </style></head><body>
 <header><b><!--TITLE--></b><span id="where"></span><span style="flex:1"></span>
-<button id="first" title="Home">⏮ first</button><button id="back" title="p or ←">◀ back</button><span id="count"></span>
+<button id="first" title="Home">|◀ first</button><button id="back" title="p or ←">◀ back</button><span id="count"></span>
 <button id="next" title="n or →">next ▶</button></header>
 <main id="view"></main>
 <aside aria-live="polite"><div id="step"></div><pre id="detail">Click a box, or walk with Tab. Enter opens a box marked +.</pre>

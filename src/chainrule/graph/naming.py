@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core import variable
 from ..core.locate import Place
 from ..core.variable import Variable
 from .replay import Quantity, Replay, Step
@@ -112,7 +113,8 @@ def _operands(place: Place | None, count: int) -> list[str | None]:
         parts = [node.left, *node.comparators]
     elif isinstance(node, ast.Call):
         parts = list(node.args)
-        if isinstance(node.func, ast.Attribute) and _text(node.func) is not None and not _is_module(node.func.value):
+        # x.relu() has a tensor before the dot; F.relu(x) and self.layer(x) do not.
+        if isinstance(node.func, ast.Attribute) and hasattr(tensor_type(), node.func.attr) and not _is_module(node.func.value):
             parts.insert(0, node.func.value)
         if any(isinstance(p, ast.Starred) for p in parts):
             parts = []
@@ -129,7 +131,12 @@ def _is_module(node: ast.AST) -> bool:
     if text is None:
         return False
     head = text.split(".")[0]
-    return head in ("torch", "chainrule", "cr", "F", "nn", "functional", "T", "tc") or text.endswith("functional")
+    return text in ("self", "cls") or head in ("torch", "chainrule", "cr", "F", "nn", "functional", "T", "tc") or text.endswith("functional")
+
+
+def tensor_type() -> type:
+    """Tensor, without importing it from above."""
+    return variable.tensor_type
 
 
 def identifier(name: str) -> str:
@@ -218,7 +225,7 @@ def assign_names(replay: Replay, variables: dict[str, Any] | None = None) -> Non
         operands = _operands(place, len(step.args))
         for q, name in zip(step.args, operands, strict=True):
             if isinstance(q, Quantity) and name is not None and (q.maker is None or q not in wanted):
-                if q.maker is None or _plausible(q, name):
+                if q.maker is None or (q.maker.place != place and _plausible(q, name)):
                     wanted.setdefault(q, name)
         for i, q in enumerate(step.outs):
             held = nodes.get((id(step.node), i))
