@@ -21,10 +21,13 @@ EXPECTED = [
     (lambda: torch.tensor([2.0], requires_grad=True), "tensor([2.], requires_grad=True)"),
     (lambda: torch.tensor([2.0], requires_grad=True) * 2, "tensor([4.], grad_fn=<MulBackward0>)"),
     (lambda: torch.tensor([[1.0, 2.5], [3.0, 4.0]]), "tensor([[1.0000, 2.5000],\n        [3.0000, 4.0000]])"),
-    (lambda: torch.arange(8).reshape(2, 2, 2), "tensor([[[0, 1],\n         [2, 3]],\n\n        [[4, 5],\n         [6, 7]]])"),
+    (
+        lambda: torch.arange(8).reshape(2, 2, 2),
+        "tensor([[[0, 1],\n         [2, 3]],\n\n        [[4, 5],\n         [6, 7]]])",
+    ),
     (lambda: torch.arange(1001), "tensor([   0,    1,    2,  ...,  998,  999, 1000])"),
     (lambda: torch.zeros(2000, 2)[:, :1].sum(), "tensor(0.)"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("make", "text"), EXPECTED, ids=[text[:30] for _, text in EXPECTED])
@@ -57,4 +60,7 @@ def test_print_options_change_and_return():
 
 
 def test_named_results_print_as_pytorch_prints_them():
-    assert repr(torch.max(torch.tensor([1.0, 3.0]), 0)) == "torch.return_types.max(\nvalues=tensor(3.),\nindices=tensor(1))"
+    assert (
+        repr(torch.max(torch.tensor([1.0, 3.0]), 0))
+        == "torch.return_types.max(\nvalues=tensor(3.),\nindices=tensor(1))"
+    )

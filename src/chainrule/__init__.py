@@ -56,8 +56,8 @@ short, int, long = int16, int32, int64
 
 # Rooms that load when first used: `import chainrule` should cost little more than `import numpy`.
 _ROOMS = {
-    "nn", "optim", "utils", "autograd", "compile", "check", "explain", "diagnose", "bridge", "byhand", "data",
-    "distributed", "linalg", "distributions", "func", "graph", "serialization",
+    "nn", "optim", "special", "utils", "autograd", "compile", "check", "explain", "diagnose", "bridge", "byhand", "data",
+    "linalg", "func", "graph", "serialization",
 }  # fmt: skip
 
 # Functions that load with their room: name → room.

@@ -52,9 +52,8 @@ def compare(function, arrays, what="", ulps=16, order=2, same_error=True):
     except Exception as error:
         if not same_error:
             return
-        with np.testing.assert_raises(type(error)) as caught:
+        with np.testing.assert_raises(type(error)):
             function(chainrule, *ours)
-        assert caught is None or True
         return
     found = function(chainrule, *ours)
     assert_same(found, expected, what, ulps)
@@ -117,6 +116,7 @@ def _flat(x):
 
 def layouts(rng, low, high, dtype):
     """Arrays of many shapes: 0-d, 1-d, matrices, empty, with axes of size 1, transposed, strided."""
+
     def draw(shape):
         return np.asarray(rng.uniform(low, high, shape)).astype(dtype)
 

@@ -77,6 +77,7 @@ def test_tables():
 @pytest.mark.parametrize("name", ["where", "maximum", "atan2", "lerp", "addcmul", "hypot"])
 def test_functions_promote_alike(name):
     for a, b in itertools.product(NAMES, repeat=2):
+
         def call(M, a=a, b=b):
             x, y = made(M, a, False), made(M, b, False)
             if name == "where":
@@ -96,9 +97,13 @@ def test_default_dtype():
         M.set_default_dtype(M.float64)
     try:
         for call in (
-            lambda M: M.tensor(1.5), lambda M: M.tensor([1, 2]) / 2, lambda M: M.tensor([1]) * 1.5, lambda M: M.zeros(2),
-            lambda M: M.arange(0, 1, 0.5), lambda M: M.tensor([1.0], dtype=M.float32) * 2.5,
-        ):  # fmt: skip
+            lambda M: M.tensor(1.5),
+            lambda M: M.tensor([1, 2]) / 2,
+            lambda M: M.tensor([1]) * 1.5,
+            lambda M: M.zeros(2),
+            lambda M: M.arange(0, 1, 0.5),
+            lambda M: M.tensor([1.0], dtype=M.float32) * 2.5,
+        ):
             assert outcome(lambda c=call: c(chainrule)) == outcome(lambda c=call: c(torch))
         assert repr(chainrule.ones(1)) == repr(torch.ones(1))
     finally:

@@ -1,5 +1,7 @@
 """Reductions, running sums and order statistics against PyTorch: axes, keepdim, dtypes, ties, empty and NaN."""
 
+# ruff: noqa: B023 - every lambda is called within the turn of the loop that makes it
+
 from __future__ import annotations
 
 import itertools
@@ -37,8 +39,21 @@ def dims(ndim):
     return [None, *range(-n, n), *itertools.combinations(range(ndim), 2), *([tuple(range(ndim))] if ndim else [])]
 
 
-OVER_MANY = ["sum", "mean", "var", "std", "amax", "amin", "logsumexp", "norm", "any", "all", "nansum", "nanmean",
-             "count_nonzero"]  # fmt: skip
+OVER_MANY = [
+    "sum",
+    "mean",
+    "var",
+    "std",
+    "amax",
+    "amin",
+    "logsumexp",
+    "norm",
+    "any",
+    "all",
+    "nansum",
+    "nanmean",
+    "count_nonzero",
+]
 OVER_ONE = ["prod", "argmax", "argmin", "max", "min", "median", "nanmedian"]
 
 
@@ -51,6 +66,7 @@ def test_over_axes(name, dtype):
         for dim in dims(len(shape)):
             keeps = (False, True) if name != "count_nonzero" else (None,)
             for keep in keeps:
+
                 def call(M, x, dim=dim, keep=keep):
                     f = getattr(M, name)
                     if name == "norm":
@@ -81,7 +97,11 @@ def test_over_one_axis(name):
 def test_of_integers(name, dtype):
     a = np.array([[1, 0, 2], [3, 1, 0]]).astype(dtype)
     for arguments in ((), (1,), (0, True)):
-        if name == "norm" or (name == "logsumexp" and not arguments) or (name == "count_nonzero" and len(arguments) > 1):
+        if (
+            name == "norm"
+            or (name == "logsumexp" and not arguments)
+            or (name == "count_nonzero" and len(arguments) > 1)
+        ):
             continue
         if dtype is np.bool_ and name in ("median", "nanmedian", "max", "min") and arguments:
             continue  # indices of equal bools are arbitrary in PyTorch
@@ -97,18 +117,42 @@ def test_dtype_argument(name):
             continue
         a = np.array([[1, 0, 2], [3, 1, 1]]).astype(source)
         extra = (0,) if name.startswith("cum") else ()
-        compare(lambda M, x, t=target: getattr(M, name)(x, *extra, dtype=getattr(M, t)), [a], f"{name} {source} {target}")
+        compare(
+            lambda M, x, t=target: getattr(M, name)(x, *extra, dtype=getattr(M, t)), [a], f"{name} {source} {target}"
+        )
 
 
 @pytest.mark.parametrize("name", ["max", "min", "amax", "amin"])
 def test_ties(name):
     a = np.array([[1.0, 3.0, 3.0, 1.0], [2.0, 2.0, 2.0, 2.0]])
     compare(lambda M, x: getattr(M, name)(x), [a], f"{name} ties")
-    compare(lambda M, x: getattr(M, name)(x, 0)[0] if name in ("max", "min") else getattr(M, name)(x, 1), [a], f"{name} ties")
+    compare(
+        lambda M, x: getattr(M, name)(x, 0)[0] if name in ("max", "min") else getattr(M, name)(x, 1),
+        [a],
+        f"{name} ties",
+    )
 
 
-@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "amax", "amin", "argmax", "argmin", "median", "nanmedian",
-                                  "nansum", "nanmean", "logsumexp", "prod", "var"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sum",
+        "mean",
+        "max",
+        "min",
+        "amax",
+        "amin",
+        "argmax",
+        "argmin",
+        "median",
+        "nanmedian",
+        "nansum",
+        "nanmean",
+        "logsumexp",
+        "prod",
+        "var",
+    ],
+)
 def test_nan_and_infinity(name):
     a = np.array([[1.0, np.nan, 3.0], [np.inf, 2.0, 0.0], [-np.inf, 1.0, -np.inf], [-np.inf, -np.inf, -np.inf]])
     order = 1 if name in ("sum", "mean", "nansum", "nanmean", "logsumexp", "median", "nanmedian") else 0
@@ -141,12 +185,17 @@ def test_spread_forms():
     a = rng("spread").normal(size=(3, 4))
     for name in ("var", "std"):
         for call in (
-            lambda M, x: getattr(M, name)(x, False), lambda M, x: getattr(M, name)(x, 0, False),
-            lambda M, x: getattr(M, name)(x, 1, True, True), lambda M, x: getattr(M, name)(x, dim=1, correction=0),
-            lambda M, x: getattr(M, name)(x, correction=2), lambda M, x: getattr(x, name)(dim=(0, 1), unbiased=False),
-            lambda M, x: getattr(M, name + "_mean")(x, 1), lambda M, x: getattr(M, name + "_mean")(x, dim=0, correction=0, keepdim=True),
-            lambda M, x: getattr(M, name)(x, 1, correction=4), lambda M, x: getattr(M, name)(x[:1], 0),
-        ):  # fmt: skip
+            lambda M, x: getattr(M, name)(x, False),
+            lambda M, x: getattr(M, name)(x, 0, False),
+            lambda M, x: getattr(M, name)(x, 1, True, True),
+            lambda M, x: getattr(M, name)(x, dim=1, correction=0),
+            lambda M, x: getattr(M, name)(x, correction=2),
+            lambda M, x: getattr(x, name)(dim=(0, 1), unbiased=False),
+            lambda M, x: getattr(M, name + "_mean")(x, 1),
+            lambda M, x: getattr(M, name + "_mean")(x, dim=0, correction=0, keepdim=True),
+            lambda M, x: getattr(M, name)(x, 1, correction=4),
+            lambda M, x: getattr(M, name)(x[:1], 0),
+        ):
             compare(call, [a], name)
         compare(lambda M, x: getattr(M, name)(x, 0), [np.ones((3, 2))], f"{name} of equal entries", order=1)
 
@@ -185,12 +234,22 @@ def test_quantiles(name, interpolation):
             for q in (0.0, 0.3, 1.0, [0.1, 0.5], [0.25]):
                 compare(
                     lambda M, x, q=q, d=dim, k=keep: getattr(M, name)(
-                        x, q if isinstance(q, float) else M.tensor(q, dtype=M.float64), d, k, interpolation=interpolation
+                        x,
+                        q if isinstance(q, float) else M.tensor(q, dtype=M.float64),
+                        d,
+                        k,
+                        interpolation=interpolation,
                     ),
-                    [a], f"{name} {shape} {q} {dim} {keep} {interpolation}", ulps=64,
-                )  # fmt: skip
-    compare(lambda M, x: getattr(M, name)(x, 0.4, 1, interpolation=interpolation),
-            [np.array([[1.0, np.nan, 3.0], [4.0, 5.0, 7.0]])], name, order=1)  # fmt: skip
+                    [a],
+                    f"{name} {shape} {q} {dim} {keep} {interpolation}",
+                    ulps=64,
+                )
+    compare(
+        lambda M, x: getattr(M, name)(x, 0.4, 1, interpolation=interpolation),
+        [np.array([[1.0, np.nan, 3.0], [4.0, 5.0, 7.0]])],
+        name,
+        order=1,
+    )
 
 
 def test_counting():
@@ -202,7 +261,11 @@ def test_counting():
     compare(lambda M, x: M.histc(x.detach(), 4, 0.1, 0.9), [w], "histc")
     compare(lambda M, x: M.histc(x.detach(), 5), [w], "histc")
     compare(lambda M, s, v: M.searchsorted(s.detach(), v.detach()), [np.sort(w), r.random((2, 3))], "searchsorted")
-    compare(lambda M, s, v: M.searchsorted(s.detach(), v.detach(), right=True), [np.sort(r.random((2, 5))), r.random((2, 3))], "rows")
+    compare(
+        lambda M, s, v: M.searchsorted(s.detach(), v.detach(), right=True),
+        [np.sort(r.random((2, 5))), r.random((2, 3))],
+        "rows",
+    )
     compare(lambda M, s, v: M.bucketize(v.detach(), s.detach()), [np.sort(w), r.random((2, 3))], "bucketize")
 
 
@@ -222,11 +285,25 @@ def test_covariance_and_integrals():
 def test_method_forms():
     a = rng("forms").normal(size=(2, 3, 4))
     for call in (
-        lambda M, x: x.sum(0, True), lambda M, x: x.sum((0, 1)), lambda M, x: x.sum([0, -1]), lambda M, x: x.sum(dim=()),
-        lambda M, x: x.mean(axis=1), lambda M, x: x.max(dim=1, keepdim=True).values, lambda M, x: x.min(-1).indices,
-        lambda M, x: M.max(x, x * 2), lambda M, x: M.sum(input=x, dim=1), lambda M, x: x.std(), lambda M, x: x.aminmax(),
-        lambda M, x: x.aminmax(dim=1), lambda M, x: x.argmax(), lambda M, x: x.argmax(keepdim=True), lambda M, x: x.all(),
-        lambda M, x: x.any(1), lambda M, x: x.norm(), lambda M, x: x.norm(dim=1), lambda M, x: x.norm(1, 0, True),
-    ):  # fmt: skip
+        lambda M, x: x.sum(0, True),
+        lambda M, x: x.sum((0, 1)),
+        lambda M, x: x.sum([0, -1]),
+        lambda M, x: x.sum(dim=()),
+        lambda M, x: x.mean(axis=1),
+        lambda M, x: x.max(dim=1, keepdim=True).values,
+        lambda M, x: x.min(-1).indices,
+        lambda M, x: M.max(x, x * 2),
+        lambda M, x: M.sum(input=x, dim=1),
+        lambda M, x: x.std(),
+        lambda M, x: x.aminmax(),
+        lambda M, x: x.aminmax(dim=1),
+        lambda M, x: x.argmax(),
+        lambda M, x: x.argmax(keepdim=True),
+        lambda M, x: x.all(),
+        lambda M, x: x.any(1),
+        lambda M, x: x.norm(),
+        lambda M, x: x.norm(dim=1),
+        lambda M, x: x.norm(1, 0, True),
+    ):
         compare(call, [a], "method form", ulps=32)
     assert chainrule.max(chainrule.arange(3), 0)._fields == ("values", "indices")

@@ -48,7 +48,9 @@ def _need_float(x: Any, name: str) -> Any:
             x._array.dtype.itemsize
         ]
         kernel = name if "Impl" in name else f"{name}_cpu"
-        raise NotImplementedError(message(f'"{kernel}" not implemented for \'{kind}\'', fix="Convert it first: x.float()."))
+        raise NotImplementedError(
+            message(f"\"{kernel}\" not implemented for '{kind}'", fix="Convert it first: x.float().")
+        )
     return x
 
 
@@ -171,9 +173,7 @@ def prelu(input: Any, weight: Any) -> Any:
     x, w = need_tensor(input, "prelu"), need_tensor(weight, "prelu", 2, "weight")
     a = x._array
     if w._array.ndim > 1:
-        raise RuntimeError(
-            f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {w._array.ndim}"
-        )
+        raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {w._array.ndim}")
     if w._array.size != 1:
         channels = a.shape[1] if a.ndim > 1 else 1
         if not a.ndim:
@@ -191,7 +191,9 @@ def prelu(input: Any, weight: Any) -> Any:
     return ops.prelu(x, w)
 
 
-def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False) -> Any:
+def rrelu(
+    input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
+) -> Any:
     """Leaky rectifier with a random slope in [lower, upper] while training, their mean otherwise."""
     if lower > upper:
         raise RuntimeError("Lower bound should be less than or equal to the upper bound")

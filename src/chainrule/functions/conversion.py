@@ -18,14 +18,14 @@ from ..errors import GradientError, message
 from ._args import cast, need_tensor
 
 __all__ = [
-    "clone", "is_tensor", "is_floating_point", "is_complex", "numel", "result_type", "can_cast", "finfo", "iinfo",
+    "clone", "is_tensor", "is_floating_point", "is_complex", "is_signed", "numel", "result_type", "can_cast", "finfo", "iinfo",
     "FloatTensor", "DoubleTensor", "HalfTensor", "LongTensor", "IntTensor", "ShortTensor", "CharTensor", "ByteTensor",
     "BoolTensor",
 ]  # fmt: skip
 METHODS = (
     "clone", "is_floating_point", "is_complex", "is_signed", "to", "type_as", "cpu", "cuda", "tolist", "element_size",
     "itemsize", "nbytes", "data_ptr", "stride", "storage_offset", "is_contiguous", "contiguous", "get_device",
-    "is_cuda", "is_sparse", "is_quantized", "is_meta", "layout", "nelement", "ndimension", "pin_memory", "is_pinned",
+    "is_cuda", "is_cpu", "is_sparse", "is_quantized", "is_meta", "layout", "nelement", "ndimension", "pin_memory", "is_pinned",
     "share_memory_", "is_shared", "is_inference", "numel",
 )  # fmt: skip
 
@@ -35,7 +35,7 @@ def _leak(t: Any, what: str) -> None:
         state.recorder.leak(t, what)
 
 
-# --- dtypes ----------------------------------------------------------------------------------------------------------
+# --- dtypes ---------------------------------------------------------------------------------------------------------
 
 
 def _caster(name: str, d: dtypes.dtype) -> Any:
@@ -199,7 +199,9 @@ class finfo:
     def __init__(self, type: Any = None) -> None:
         d = dtypes.as_numpy_dtype(type) or dtypes.default.numpy
         if d not in FLOATS:
-            raise TypeError("torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo'")
+            raise TypeError(
+                "torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo'"
+            )
         info = np.finfo(d)
         self.bits = info.bits
         self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)
@@ -229,7 +231,7 @@ class iinfo:
         return f"iinfo(min={self.min:g}, max={self.max:g}, dtype={self.dtype})"
 
 
-# --- copies and places -------------------------------------------------------------------------------------------------
+# --- copies and places ----------------------------------------------------------------------------------------------
 
 
 def clone(input: Any, *, memory_format: Any = None) -> Any:
@@ -276,6 +278,7 @@ def tolist(self: Any) -> Any:
 
 
 is_cuda = property(lambda self: False)
+is_cpu = property(lambda self: True)
 is_sparse = property(lambda self: False)
 is_quantized = property(lambda self: False)
 is_meta = property(lambda self: False)
@@ -344,7 +347,7 @@ def contiguous(self: Any, memory_format: Any = None) -> Any:
     return self if self._array.flags.c_contiguous else registry["clone"].call(self)
 
 
-# --- numbers -----------------------------------------------------------------------------------------------------------
+# --- numbers --------------------------------------------------------------------------------------------------------
 
 
 def __len__(self: Any) -> Any:
@@ -406,12 +409,10 @@ def __contains__(self: Any, element: Any) -> Any:
     if isinstance(element, (Variable, int, float, np.number)):
         _leak(self, "in")
         return bool(np.any(self._array == (element._array if isinstance(element, Variable) else element)))
-    raise RuntimeError(
-        f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {element.__class__}."
-    )
+    raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {element.__class__}.")
 
 
-# --- copying and pickling ------------------------------------------------------------------------------------------------
+# --- copying and pickling -------------------------------------------------------------------------------------------
 
 
 def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:

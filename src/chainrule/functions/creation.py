@@ -18,7 +18,7 @@ from ._args import sizes
 
 __all__ = [
     "tensor", "as_tensor", "asarray", "from_numpy", "scalar_tensor", "zeros", "ones", "full", "empty", "eye", "arange",
-    "range", "linspace", "logspace", "zeros_like", "ones_like", "full_like", "empty_like", "empty_strided",
+    "range", "linspace", "logspace", "zeros_like", "ones_like", "full_like", "empty_like", "empty_strided", "frombuffer",
 ]  # fmt: skip
 METHODS = ("new_tensor", "new_zeros", "new_ones", "new_full", "new_empty")
 
@@ -225,6 +225,11 @@ def from_numpy(ndarray: Any) -> Any:
             )
         )
     return wrap(ndarray.view(np.ndarray))
+
+
+def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Any:
+    """A 1-d tensor that shares a buffer's memory."""
+    return finish(np.frombuffer(buffer, dtypes.as_numpy_dtype(dtype), count, offset), requires_grad)
 
 
 def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:

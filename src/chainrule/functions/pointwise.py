@@ -84,6 +84,7 @@ _NUMBERS = {
     "bitwise_and": compare.bitwise_and, "bitwise_or": compare.bitwise_or, "bitwise_xor": compare.bitwise_xor,
     "bitwise_left_shift": compare.bitwise_left_shift, "bitwise_right_shift": compare.bitwise_right_shift,
 }  # fmt: skip
+_TENSORS |= {"igamma": special.gammainc, "igammac": special.gammaincc}
 _EITHER = ("mul", "pow", "remainder", "xlogy", "bitwise_and", "bitwise_or", "bitwise_xor", "floor_divide")
 _ALIASES = {
     "absolute": "abs", "negative": "neg", "fix": "trunc", "arcsin": "asin", "arccos": "acos", "arctan": "atan",
@@ -97,7 +98,7 @@ globals().update({name: binary(name, op, "either" if name in _EITHER else "other
 _BINARY = _TENSORS | _NUMBERS
 _TABLE = (*_UNARY, *_BINARY)
 
-# --- what needs more than a table row ------------------------------------------------------------------------------------
+# --- what needs more than a table row -------------------------------------------------------------------------------
 
 
 def _scaled(name: str, op: Any) -> Callable[..., Any]:
@@ -130,6 +131,37 @@ def positive(input: Any) -> Any:
     if need_tensor(input, "positive")._array.dtype.kind == "b":
         raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
     return input
+
+
+def real(input: Any) -> Any:
+    """The tensor itself: there are no complex ones here."""
+    return need_tensor(input, "real")
+
+
+conj = resolve_conj = resolve_neg = real
+
+
+def isreal(input: Any) -> Any:
+    """True everywhere."""
+    return wrap(np.ones(need_tensor(input, "isreal")._array.shape, bool))
+
+
+def is_nonzero(input: Any) -> bool:
+    """Whether a tensor with one entry is not 0."""
+    a = need_tensor(input, "is_nonzero")._array
+    if a.size != 1:
+        what = "no values" if a.size == 0 else "more than one value"
+        raise RuntimeError(f"Boolean value of Tensor with {what} is ambiguous")
+    return bool(input)
+
+
+def angle(input: Any, *, out: Any = None) -> Any:
+    """0 for positive numbers, π for negative ones."""
+    x = need_tensor(input, "angle")
+    if x._array.dtype not in FLOATS:
+        x = cast(x, dtypes.default.numpy)
+    result = compare.where(x != x, x, compare.where(x < 0, x * 0 + float(np.pi), x * 0))
+    return result if out is None else store(out, result)
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
@@ -358,14 +390,21 @@ for _alias, _target in _ALIASES.items():
 _MORE = (
     "add", "sub", "div", "float_power", "round", "clamp", "clamp_min", "clamp_max", "masked_fill", "nan_to_num", "lerp",
     "addcmul", "addcdiv", "logit", "mvlgamma", "dist", "equal", "isclose", "allclose", "positive",
+    "real", "conj", "resolve_conj", "resolve_neg", "isreal", "is_nonzero", "angle",
 )  # fmt: skip
 METHODS = (*_BINARY, *_MORE, *_ALIASES)
 INPLACE = tuple(
     n for n in (*_TABLE, *_MORE, *_ALIASES)
-    if n not in ("signbit", "dist", "equal", "isclose", "allclose", "positive", "logaddexp", "logaddexp2", "maximum", "minimum",
+    if n not in ("signbit", "dist", "equal", "isclose", "allclose", "positive", "real", "conj", "resolve_conj",
+                 "resolve_neg", "isreal", "is_nonzero", "angle", "logaddexp", "logaddexp2", "maximum", "minimum",
                  "fmax", "fmin")
 )  # fmt: skip
 __all__ = [*_TABLE, *_PREDICATES, *_MORE, *_ALIASES, "where", "rsub", "polygamma"]
+# torch.exp_(x) is x.exp_()
+for _name in (*_UNARY, *_ALIASES, "clamp", "clamp_min", "clamp_max", "round", "nan_to_num", "logit"):
+    if _name in INPLACE:
+        globals()[_name + "_"] = make_inplace(globals()[_name])
+        __all__.append(_name + "_")
 
 
 def _reflected(op: Any) -> Any:

@@ -244,7 +244,7 @@ def binomial(count: Any, prob: Any, generator: Any = None) -> Any:
     return _fresh(np.asarray(numpy_generator(generator).binomial(n.astype(np.int64), p)).astype(n.dtype))
 
 
-# --- in place ----------------------------------------------------------------------------------------------------------
+# --- in place -------------------------------------------------------------------------------------------------------
 
 
 def _fill(self: Any, array: Any) -> Any:

@@ -36,7 +36,9 @@ def _done(result: Any, out: Any) -> Any:
     return result if out is None else store(out, result)
 
 
-def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None, axis: Any = None) -> Any:
+def sum(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None, axis: Any = None
+) -> Any:
     """Sum of all entries, or over ``dim``: y = Σ x. Integers and bools sum to int64.
 
     >>> import chainrule as torch
@@ -73,7 +75,9 @@ _NAMES = {"bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "in
           "float16": "Half", "float32": "Float", "float64": "Double"}  # fmt: skip
 
 
-def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None, axis: Any = None) -> Any:
+def mean(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None, axis: Any = None
+) -> Any:
     """Mean of all entries, or over ``dim``: y = Σ x / n.
 
     Raises:
@@ -116,7 +120,7 @@ def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
     return _done(reduce.prod(cast(x, dtype), dim=None if x._array.ndim == 0 else where, keepdim=keepdim), out)
 
 
-# --- spread ----------------------------------------------------------------------------------------------------------
+# --- spread ---------------------------------------------------------------------------------------------------------
 
 
 def _spread_args(args: tuple[Any, ...], options: dict[str, Any], name: str) -> tuple[Any, bool, Any]:
@@ -169,7 +173,7 @@ def std_mean(input: Any, *args: Any, **options: Any) -> Any:
     return std(input, *args, **options), mean(input, dim, keepdim)
 
 
-# --- extremes --------------------------------------------------------------------------------------------------------
+# --- extremes -------------------------------------------------------------------------------------------------------
 
 
 def _nonempty(x: Any, dim: Any, name: str) -> None:
@@ -177,14 +181,18 @@ def _nonempty(x: Any, dim: Any, name: str) -> None:
     if a.size:
         return
     if dim is None:
-        raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.")
+        raise RuntimeError(
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+        )
     for d in dim if isinstance(dim, tuple) else (dim,):
         if a.ndim and a.shape[d] == 0:
             raise IndexOutOfRange(message(f"{name}(): Expected reduction dim {d} to have non-zero size."))
 
 
 def _extreme(name: str, whole: Any, index: Any, pairwise: str, result: Any) -> Any:
-    def function(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None, axis: Any = None, other: Any = None) -> Any:
+    def function(
+        input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None, axis: Any = None, other: Any = None
+    ) -> Any:
         x = need_tensor(input, name)
         dim = dim if axis is None else axis
         if other is not None or isinstance(dim, Variable):
@@ -243,7 +251,9 @@ def _arg(name: str, op: Any) -> Any:
             raise RuntimeError(f"{name}(): does not support bool input")
         if dim is None:
             if not x._array.size:
-                raise IndexOutOfRange(message(f"{name}(): Expected reduction dim to be specified for input.numel() == 0."))
+                raise IndexOutOfRange(
+                    message(f"{name}(): Expected reduction dim to be specified for input.numel() == 0.")
+                )
             return _done(op(x, dim=None, keepdim=keepdim), out)
         where = axis(dim, x._array.ndim)
         _nonempty(x, where, name)
@@ -257,7 +267,7 @@ def _arg(name: str, op: Any) -> Any:
 argmax, argmin = _arg("argmax", reduce.argmax), _arg("argmin", reduce.argmin)
 
 
-# --- the rest ----------------------------------------------------------------------------------------------------------
+# --- the rest -------------------------------------------------------------------------------------------------------
 
 
 def logsumexp(input: Any, dim: Any, keepdim: bool = False, *, out: Any = None) -> Any:
@@ -268,9 +278,7 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False, *, out: Any = None) -
     return _done(reduce.logsumexp(x, dim=axes(dim, x._array.ndim), keepdim=keepdim), out)
 
 
-def norm(
-    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None, dtype: Any = None
-) -> Any:
+def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None, dtype: Any = None) -> Any:
     """The p-norm over ``dim`` (all axes when None): (Σ |x|ᵖ)^(1/p); ``"fro"`` is p = 2."""
     x = need_tensor(input, "norm")
     if p == "nuc":

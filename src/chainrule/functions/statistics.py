@@ -20,10 +20,11 @@ from .inplace import store
 __all__ = [
     "median", "nanmedian", "mode", "kthvalue", "cummax", "cummin", "quantile", "nanquantile", "bincount", "histc",
     "histogram", "searchsorted", "bucketize", "cov", "corrcoef", "cumulative_trapezoid", "trapezoid", "trapz", "renorm",
+    "diff", "vander",
 ]  # fmt: skip
 METHODS = (
     "median", "nanmedian", "mode", "kthvalue", "cummax", "cummin", "quantile", "nanquantile", "bincount", "histc",
-    "cov", "corrcoef", "renorm",
+    "cov", "corrcoef", "renorm", "diff", "histogram",
 )  # fmt: skip
 
 _Results = {n: named(n, "values", "indices") for n in ("median", "nanmedian", "mode", "kthvalue", "cummax", "cummin")}
@@ -94,7 +95,7 @@ def _running(name: str, op: Any) -> Any:
 cummax, cummin = _running("cummax", order.cummax_index), _running("cummin", order.cummin_index)
 
 
-# --- quantiles -----------------------------------------------------------------------------------------------------------
+# --- quantiles ------------------------------------------------------------------------------------------------------
 
 
 def _quantile(name: str, ignore_nan: bool) -> Any:
@@ -170,7 +171,7 @@ def _between(ordered: Any, rank: np.ndarray[Any, Any], interpolation: str, name:
 quantile, nanquantile = _quantile("quantile", False), _quantile("nanquantile", True)
 
 
-# --- counting ------------------------------------------------------------------------------------------------------------
+# --- counting -------------------------------------------------------------------------------------------------------
 
 
 def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
@@ -228,7 +229,7 @@ def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bo
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
-# --- of samples ------------------------------------------------------------------------------------------------------------
+# --- of samples -----------------------------------------------------------------------------------------------------
 
 
 def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Any:
@@ -291,6 +292,34 @@ def _trapezoids(y: Any, x: Any, dx: Any, dim: int) -> Any:
         i = axis(dim, y._array.ndim)
         step = reshape(step, shape=(-1,) + (1,) * (y._array.ndim - 1 - i))
     return mean * step
+
+
+def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    """The n-th difference of neighbours along ``dim``."""
+    x = need_tensor(input, "diff")
+    if not x._array.ndim:
+        raise RuntimeError("diff expects input to be at least one-dimensional")
+    if n < 0:
+        raise RuntimeError(f"order must be non-negative but got {n}")
+    parts = [t for t in (prepend, x, append) if t is not None]
+    if len(parts) > 1:
+        from .joining import cat
+
+        x = cat(parts, dim)
+    for _ in range(n):
+        size = x._array.shape[axis(dim, x._array.ndim)]
+        if size == 0:
+            return x
+        after, before = x.narrow(dim, 1, size - 1), x.narrow(dim, 0, size - 1)
+        x = after != before if x._array.dtype.kind == "b" else after - before
+    return x
+
+
+def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
+    """The Vandermonde matrix: columns are powers of x."""
+    n = x._array.shape[0] if N is None else N
+    powers = np.arange(n) if increasing else np.arange(n)[::-1]
+    return x.unsqueeze(-1) ** wrap(np.array(powers))
 
 
 def renorm(input: Any, p: float, dim: int, maxnorm: float) -> Any:

@@ -224,8 +224,13 @@ def _(g, x):
     return g * (t * t)
 
 
-@op("*s -> *s", formula="threshold({x})", numpy="np.where({x} > {threshold}, {x}, {value})",
-    samples=real(kinks=(0.1,), params=[{"threshold": 0.1, "value": 20.0}]), kink="threshold′ = 0 at the threshold")  # fmt: skip
+@op(
+    "*s -> *s",
+    formula="threshold({x})",
+    numpy="np.where({x} > {threshold}, {x}, {value})",
+    samples=real(kinks=(0.1,), params=[{"threshold": 0.1, "value": 20.0}]),
+    kink="threshold′ = 0 at the threshold",
+)
 def threshold(x, *, threshold, value):
     """x above the threshold, a constant up to it."""
     return np.where(x <= threshold, np.asarray(value, x.dtype), x)

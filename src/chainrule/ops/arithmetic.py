@@ -63,7 +63,14 @@ def _(g, x):
     return g * x
 
 
-@op("*s, *s -> *s", formula="{x} / {y}", numpy="{x} / {y}", broadcasts=True, promotes="float", samples=pairs(y=(0.5, 2.0)))
+@op(
+    "*s, *s -> *s",
+    formula="{x} / {y}",
+    numpy="{x} / {y}",
+    broadcasts=True,
+    promotes="float",
+    samples=pairs(y=(0.5, 2.0)),
+)
 def div(x, y):
     """Quotient, z = x / y; integers become floating point."""
     return np.true_divide(x, y)
@@ -131,7 +138,7 @@ def _(g, out, x, y):
     return where((x == 0) & (y >= 0), g * 0, g * (out * log(x)))
 
 
-# --- division that rounds ------------------------------------------------------------------------------------------------
+# --- division that rounds -------------------------------------------------------------------------------------------
 
 
 def _no_zero(name, x, y):
@@ -211,7 +218,7 @@ def _(g, x, y):
     return -g * trunc(x / y)
 
 
-# --- two arguments, one geometry ---------------------------------------------------------------------------------------
+# --- two arguments, one geometry ------------------------------------------------------------------------------------
 
 
 def _inverse(r):

@@ -49,7 +49,7 @@ def _(g, condition):
     return where(condition, 0.0, g)
 
 
-# --- the larger and the smaller ------------------------------------------------------------------------------------------
+# --- the larger and the smaller -------------------------------------------------------------------------------------
 
 
 def _extreme(name, ufunc, symbol, word, beats):
@@ -78,8 +78,16 @@ minimum = _extreme("minimum", np.minimum, "<", "min", lt)
 
 
 def _nan_ignoring(name, ufunc, word, keeps):
-    @op("*s, *s -> *s", name=name, formula=f"{word}({{x}}, {{y}})", numpy=f"np.{name}({{x}}, {{y}})", broadcasts=True,
-        promotes="common", samples=pairs(apart=0.2), kink="of equal entries the first has the gradient, as PyTorch")  # fmt: skip
+    @op(
+        "*s, *s -> *s",
+        name=name,
+        formula=f"{word}({{x}}, {{y}})",
+        numpy=f"np.{name}({{x}}, {{y}})",
+        broadcasts=True,
+        promotes="common",
+        samples=pairs(apart=0.2),
+        kink="of equal entries the first has the gradient, as PyTorch",
+    )
     def extreme(x, y):
         return ufunc(x, y)
 
@@ -153,9 +161,18 @@ def _(g, x, low, high):
     return where(taken if low is None else taken | (high < low), g, 0.0)
 
 
-@op("*s, *s -> *s", formula="{x} with {value} where {mask}", broadcasts=False, samples=calls(
-    lambda r: [(r.normal(size=(2, 3)), r.random((2, 3)) > 0.5, r.normal(size=())),
-               (r.normal(size=(2, 3)), r.random(3) > 0.5, 0.5), (r.normal(size=()), np.asarray(True), 1.0)]))  # fmt: skip
+@op(
+    "*s, *s -> *s",
+    formula="{x} with {value} where {mask}",
+    broadcasts=False,
+    samples=calls(
+        lambda r: [
+            (r.normal(size=(2, 3)), r.random((2, 3)) > 0.5, r.normal(size=())),
+            (r.normal(size=(2, 3)), r.random(3) > 0.5, 0.5),
+            (r.normal(size=()), np.asarray(True), 1.0),
+        ]
+    ),
+)
 def masked_fill(x, mask, value):
     """x with a value in place of the entries where the mask holds."""
     return np.where(mask, value, x)
@@ -176,11 +193,11 @@ def _(g, mask):
     return sum_to(where(mask, g, 0.0), shape=())
 
 
-# --- logic and bits: no gradients ----------------------------------------------------------------------------------------
+# --- logic and bits: no gradients -----------------------------------------------------------------------------------
 
 
 def _predicate(name, ufunc, formula, doc):
-    @op("*s -> *s", name=name, formula=formula, numpy=f"{ufunc.__module__.split('.')[0]}.{ufunc.__name__}({{x}})".replace("numpy.", "np."),
+    @op("*s -> *s", name=name, formula=formula, numpy=f"np.{ufunc.__name__}({{x}})",
         samples=real())  # fmt: skip
     def predicate(x):
         return ufunc(x)

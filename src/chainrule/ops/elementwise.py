@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from ..core.op import op
 from ..core.dtypes import TORCH_NAMES
+from ..core.op import op
 from ..core.samples import real
 from ..errors import DtypeError
 
@@ -122,7 +122,7 @@ def _(g):
     return zero(g)
 
 
-# --- more exponentials, logarithms and powers ---------------------------------------------------------------------------
+# --- more exponentials, logarithms and powers -----------------------------------------------------------------------
 
 
 @op("*s -> *s", formula="2^{x}", numpy="np.exp2({x})", promotes="float", samples=real())
@@ -209,7 +209,7 @@ def _(g, out):
     return -g * (out * out)
 
 
-# --- rounding: constant almost everywhere, so the gradient is 0 --------------------------------------------------------
+# --- rounding: constant almost everywhere, so the gradient is 0 -----------------------------------------------------
 
 
 def _rounding(name, ufunc, symbols, doc):

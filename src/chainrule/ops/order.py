@@ -92,8 +92,13 @@ def histogram_counts(x, edges):
     return np.histogram(x, edges)[0].astype(x.dtype)
 
 
-@op("*s, n -> m", formula="how often each number is in {x}", samples=calls(
-    lambda r: [(r.integers(0, 5, 9), None, {"minlength": 7}), (r.integers(0, 5, 4), r.random(4), {"minlength": 0})]))  # fmt: skip
+@op(
+    "*s, n -> m",
+    formula="how often each number is in {x}",
+    samples=calls(
+        lambda r: [(r.integers(0, 5, 9), None, {"minlength": 7}), (r.integers(0, 5, 4), r.random(4), {"minlength": 0})]
+    ),
+)
 def bincount(x, weights, *, minlength=0):
     """How often each number occurs (or the sum of its weights)."""
     return np.bincount(x, weights, minlength)
