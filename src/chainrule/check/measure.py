@@ -155,6 +155,8 @@ def measure(
         gradient = problem.gradient
         m.noise = _noise(problem, evaluator, m, own, rng)
         plan = {k: _choose(gradient[k], full, rng) for k in problem.point}
+        for k, mask in problem.exempt.items():
+            plan[k] = plan[k][~mask.reshape(-1)[plan[k]]]
         total = sum(len(p) for p in plan.values())
         done = 0
         for name, chosen in plan.items():
@@ -181,7 +183,8 @@ def measure(
                 if progress is not None:
                     progress(done, total)
         _sharpen(problem, m)
-        if not full or total < sum(v.size for v in problem.point.values()):
+        left_out = sum(int(x.sum()) for x in problem.exempt.values())
+        if not full and total + left_out < sum(v.size for v in problem.point.values()):
             _directions(problem, evaluator, m, own, rng, directions)
     m.seconds = time.perf_counter() - start
     return m
@@ -205,7 +208,8 @@ def _noise(problem: Problem, evaluator: _Evaluator, m: Measurement, own: Any, rn
     }
     phi = evaluator.along(vector)
     eps = problem.working_eps
-    probes = [m.value] + [phi(t) for t in (0.0137, -0.0071, 1.9e-3)]
+    moves = (0.0137, -0.0071, 1.9e-3)
+    probes = [m.value] + [phi(t) for t in moves]
     finite = [p for p in probes if math.isfinite(p) and p != 0]
     for kind, kind_eps in ((np.float16, 2.0**-10), (np.float32, 2.0**-23)):
         # A random double is a float32 with probability 2⁻²⁹: a function whose every value is one computes in it.
@@ -214,7 +218,8 @@ def _noise(problem: Problem, evaluator: _Evaluator, m: Measurement, own: Any, rn
                 eps = max(eps, kind_eps)
                 break
     problem.working_eps = eps
-    return function_noise(phi, m.value, eps)
+    reach = [abs(p - m.value) / abs(t) for p, t in zip(probes[1:], moves, strict=True) if math.isfinite(p)]
+    return function_noise(phi, m.value, eps, min(reach, default=0.0))
 
 
 def _sharpen(problem: Problem, m: Measurement) -> None:
@@ -257,6 +262,9 @@ def _directions(
         for _ in range(count if len(names) == 1 else 1):
             # Each entry moves in proportion to its own size, so that small parameters count as much as large ones.
             vector = {k: own[k][0] * rng.normal(size=problem.point[k].shape) for k in names}
+            for k, mask in problem.exempt.items():
+                if k in vector:
+                    vector[k][mask] = 0.0
             analytic = math.fsum(float(np.sum(gradient[k] * vector[k])) for k in names)
             reach = math.fsum(float(np.sum((gradient[k] * vector[k]) ** 2)) for k in names)
             moved = math.fsum(float(np.sum((gradient[k] * problem.point[k]) ** 2)) for k in names)

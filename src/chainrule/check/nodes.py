@@ -20,9 +20,9 @@ from ..core.state import state
 from ..core.variable import Variable
 from .diagnosis.hypothesis import Hypothesis, Line
 from .measure import quiet
-from .problem import Problem
+from .problem import Note, Problem
 
-__all__ = ["first_bad", "kink_name", "op_problem"]
+__all__ = ["first_bad", "kink_name", "op_problem", "applied"]
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ def _trace(problem: Problem, arrays: Any = None) -> list[_Applied]:
     return tape.applied
 
 
-def op_problem(applied: Any, seed: int = 0) -> Problem | None:
+def op_problem(applied: Any, seed: int = 0, order: int = 1) -> Problem | None:
     """One op application as a problem of its own, with a random cotangent; None when nothing flows through it."""
     from .adapters.engine import from_engine
 
@@ -108,7 +108,13 @@ def op_problem(applied: Any, seed: int = 0) -> Problem | None:
         out = applied.call(*args, **applied.params)
         return out
 
-    run.__signature__ = inspect.Signature([inspect.Parameter(names[i], inspect.Parameter.POSITIONAL_OR_KEYWORD) for i in moving])  # type: ignore[attr-defined]
+    def by_definition(**tensors: Any) -> Any:
+        args = [wrap(x) if isinstance(x, np.ndarray) else x for x in fixed]
+        for i in moving:
+            args[i] = tensors[names[i]]
+        return op.derived(*args, **applied.params)
+
+    run.__signature__ = by_definition.__signature__ = inspect.Signature([inspect.Parameter(names[i], inspect.Parameter.POSITIONAL_OR_KEYWORD) for i in moving])  # type: ignore[attr-defined]
     run.__qualname__ = op.name if op is not None else applied.backward.__name__
     outs = run(**{names[i]: wrap(fixed[i]) for i in moving})
     outs = [o for o in (outs if isinstance(outs, (tuple, list)) else [outs]) if isinstance(o, Variable) and o._array.dtype.kind == "f"]
@@ -117,9 +123,20 @@ def op_problem(applied: Any, seed: int = 0) -> Problem | None:
     rng = np.random.default_rng(seed + 7)
     cotangent = [rng.normal(size=o._array.shape) for o in outs]
     problem = from_engine(
-        run, {names[i]: fixed[i].astype(np.float64) for i in moving}, None, loss=None, cotangent=cotangent, data=None, order=1, seed=seed
+        run, {names[i]: fixed[i].astype(np.float64) for i in moving}, None, loss=None, cotangent=cotangent, data=None, order=order, seed=seed
     )
     problem.first_bad = None
+    hidden = [i for i, x in enumerate(applied.inputs) if isinstance(x, np.ndarray) and x.dtype.kind == "f" and i not in moving]
+    if op is not None and op.derived is not None and hidden and order == 1:
+        # An input without a rule (batch_norm's statistics) is a function of the others: the rule accounts for that, and
+        # the op's definition, from which the numbers must then come, says so.
+        point = {k: v.copy() for k, v in problem.point.items()}
+        problem.value = from_engine(
+            by_definition, point, None, loss=None, cotangent=cotangent[0], data=None, order=1, seed=seed
+        ).value  # fmt: skip
+    padding = applied.params.get("padding_idx")
+    if padding is not None and "weight" in problem.point:
+        exempt_row(problem, "weight", padding)
     if op is not None:
         rules = [op.rules[0]] if op.variadic else [op.rules[i] for i in moving]
         problem.functions = tuple(dict.fromkeys(r.fn for r in rules if r is not None))
@@ -127,6 +144,19 @@ def op_problem(applied: Any, seed: int = 0) -> Problem | None:
         problem.functions = (applied.backward.backward,)
     problem.forward_functions = ()
     return problem
+
+
+def applied(op: Any, args: tuple[Any, ...], params: dict[str, Any]) -> _Applied:
+    """An op application written down by hand (the registry's samples)."""
+    return _Applied(op.call, op, args, params, None)
+
+
+def exempt_row(problem: Problem, name: str, row: int) -> None:
+    """The padding row of an embedding: its gradient is zero by definition, whatever the loss."""
+    mask = np.zeros(problem.point[name].shape, dtype=bool)
+    mask[row] = True
+    problem.exempt[name] = mask
+    problem.notes.append(Note("padding", f"row {row} of {name} is an embedding's padding row: its gradient is 0 by definition and was not compared."))
 
 
 def _has_rule(op: Any, i: int) -> bool:
@@ -155,14 +185,14 @@ def first_bad(problem: Problem) -> Hypothesis | None:
 
     seen: set[Any] = set()
     count = 0
-    for applied in _trace(problem):
-        key = (applied.op.name if applied.op is not None else applied.backward, tuple(np.shape(x) for x in applied.inputs), str(applied.params))
+    for made in _trace(problem):
+        key = (made.op.name if made.op is not None else made.backward, tuple(np.shape(x) for x in made.inputs), str(made.params))
         if key in seen:
             continue
         seen.add(key)
         count += 1
         try:
-            one = op_problem(applied)
+            one = op_problem(made)
         except Exception:
             continue
         if one is None:
@@ -174,7 +204,7 @@ def first_bad(problem: Problem) -> Hypothesis | None:
         j.bad_parameters = j.bad_parameters or list(one.point)
         ev = gather(one, m, j)
         causes = rank(ev, find_patterns(ev), find_repairs(ev))
-        return _name(applied, causes, j.bad_parameters, problem, count)
+        return _name(made, causes, j.bad_parameters, problem, count)
     return None
 
 

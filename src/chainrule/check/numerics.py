@@ -173,13 +173,14 @@ def _extrapolate(d: np.ndarray, h: np.ndarray, noise: float, orders: tuple[int, 
     return best
 
 
-def function_noise(phi: Phi, f0: float, working_eps: float) -> float:
+def function_noise(phi: Phi, f0: float, working_eps: float, reach: float = 0.0) -> float:
     """The noise of φ near 0 (t in relative units), by difference tables on one side of 0 and then the other.
 
     Differences of order k of a smooth function vanish like δᵏ; what remains is noise, amplified by a known factor.
-    One side at a time, so that a kink at the point itself does not look like noise.
+    One side at a time, so that a kink at the point itself does not look like noise. ``reach`` is what the value moves
+    by when the inputs move by their own size: rounding them matters even where the value itself happens to be near 0.
     """
-    floor = working_eps * abs(f0) / 2
+    floor = working_eps * max(abs(f0), reach) / 2
     found: list[float] = []
     for delta in (2.0**-19, 2.0**-30, 2.0**-40):
         for side in (1.0, -1.0):
@@ -188,7 +189,8 @@ def function_noise(phi: Phi, f0: float, working_eps: float) -> float:
                 level = _table_noise(values)
                 if level is not None:
                     found.append(level)
-    return max(min(found, default=floor), floor)
+    # A lucky table may show no noise at all, a rough function some that is none: neither the least nor the largest.
+    return max(sorted(found)[min(1, len(found) - 1)] if found else floor, floor)
 
 
 def _table_noise(values: np.ndarray) -> float | None:

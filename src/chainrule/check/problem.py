@@ -58,6 +58,8 @@ class Problem:
     """Run the program with gradients recorded (tensor programs): for readers of its graph."""
     around: Callable[[], Any] | None = None
     """The context in which ``tape`` must run."""
+    exempt: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    """Entries whose gradient is something else by definition (an embedding's padding row)."""
     numbers: dict[str, float] = field(default_factory=dict)
     """Named constants that the program reads (lr, lam, eps): candidates for a wrong factor."""
     dims: dict[int, str] = field(default_factory=dict)

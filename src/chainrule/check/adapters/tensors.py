@@ -330,6 +330,14 @@ def _problem(backend: Backend, program: _Program, f: Any, grad: Any, cotangent: 
             problem.dims.setdefault(s, f"the length {s} of axis {i} of {k}")
     problem.dims.pop(1, None)
     problem.dims.pop(0, None)
+    if program.parameters and isinstance(f, backend.module_type):
+        from ..nodes import exempt_row
+
+        for path, part in program.module.named_modules():
+            row = getattr(part, "padding_idx", None)
+            key = f"{path}.weight" if path else "weight"
+            if isinstance(row, int) and key in point:
+                exempt_row(problem, key, row)
     problem.tape = lambda arrays: program.run(arrays, True)
     problem.around = lambda: backend.in_double(program.captured)
     return problem

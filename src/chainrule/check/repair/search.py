@@ -7,7 +7,7 @@ import contextlib
 import io
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..diagnosis.hypothesis import Hypothesis, Line
 from ..measure import quiet
 from ..problem import Arrays
 from .edits import Edit, Site, statements
+from .guard import Guard
 from .small import Scope, small_edits
 from .source import FunctionSource, final_locals, running_as, user_functions
 from .whole import statement_edits, whole_edits
@@ -46,20 +47,14 @@ def find_repairs(ev: Evidence, seconds: float = _SECONDS) -> list[Hypothesis]:
     if not sources:
         return []
     search = _Search(ev, sources, time.perf_counter() + seconds)
-    found: list[Hypothesis] = []
     with quiet(), contextlib.redirect_stdout(io.StringIO()):
         bad = set(ev.bad)
-        for _ in range(3):
-            fixes = search.run(bad)
-            if not fixes:
-                break
-            best = fixes[0]
-            found += [_hypothesis(f, len(bad)) for f in fixes[: 3 if not found else 1]]
-            bad -= set(best.fixed)
-            if not bad:
-                break
-            search.keep(best)
-        search.restore()
+        search.guard = Guard([s.function for s in sources], search.gradient)
+        try:
+            found = search.all_mistakes(bad)
+        finally:
+            search.restore()
+            search.guard.close()
     return found
 
 
@@ -72,7 +67,21 @@ class _Search:
         self.kept: list[Edit] = []
         self.codes = [(s.function, s.function.__code__) for s in sources]
         self.current = ev.analytic
-        self.seen_codes: set[bytes] = set()
+        self.guard: Guard | None = None
+
+    def all_mistakes(self, bad: set[str]) -> list[Hypothesis]:
+        """One repair after the other, up to three."""
+        found: list[Hypothesis] = []
+        for _ in range(3):
+            fixes = self.run(bad)
+            if not fixes:
+                break
+            found += [_hypothesis(f, len(bad)) for f in fixes[: 3 if not found else 1]]
+            bad = bad - set(fixes[0].fixed)
+            if not bad:
+                break
+            self.keep(fixes[0])
+        return found
 
     def gradient(self) -> Arrays | None:
         assert self.ev.problem.regrad is not None
@@ -81,6 +90,9 @@ class _Search:
             return {k: np.asarray(v, dtype=float) for k, v in out.items()}
         except Exception:
             return None
+        finally:
+            if self.guard is not None:
+                self.guard.restore()
 
     def keep(self, fix: _Fix) -> None:
         """Leave a found edit in place while the next mistake is looked for."""
@@ -252,5 +264,3 @@ def _hypothesis(fix: _Fix, wrong: int) -> Hypothesis:
         fix.fixed, 1.5 - 0.1 * fix.edit.rank, line, True,
     )  # fmt: skip
 
-
-Gradient = Callable[[Arrays], Arrays]
