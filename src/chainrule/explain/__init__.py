@@ -9,12 +9,13 @@ from typing import Any as _Any
 from .annotate import Annotation, annotate
 from .draw import Drawing, draw
 from .explanation import Explanation, explain
+from .nograd import Cut, why_no_grad
 from .source import BackwardSource, backward_source
 from .steps import BackwardStep, BackwardSteps, backward_steps
 
 __all__ = [
-    "Annotation", "BackwardSource", "BackwardStep", "BackwardSteps", "Drawing", "Explanation", "annotate",
-    "backward_source", "backward_steps", "draw", "explain",
+    "Annotation", "BackwardSource", "BackwardStep", "BackwardSteps", "Cut", "Drawing", "Explanation", "annotate",
+    "backward_source", "backward_steps", "draw", "explain", "why_no_grad",
 ]  # fmt: skip
 
 
