@@ -90,7 +90,7 @@ def test_deepcopy_and_pickle_keep_what_matters():
         copy.deepcopy(x * 2)
 
 
-# --- random numbers ----------------------------------------------------------------------------------------------------
+# --- random numbers --------------------------------------------------------------------------------
 
 
 def test_seeds_repeat_and_states_continue():

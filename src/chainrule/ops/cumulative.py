@@ -19,10 +19,6 @@ def _along_calls(r):
     yield r.normal(size=(0, 2)), {"dim": 1}
 
 
-def _flipped(x, dim):
-    return np.flip(x, dim)
-
-
 @op("*s -> *s", formula="running sum of {x}", samples=calls(_along_calls))
 def cumsum(x, *, dim, reverse=False):
     """Running sum along one axis, yᵢ = Σ of xⱼ for j ≤ i (with ``reverse``: j ≥ i)."""
