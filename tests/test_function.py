@@ -178,10 +178,11 @@ class Wrong(Function):
 @pytest.mark.parametrize(
     ("result", "kind", "text"),
     [
-        (lambda g: g, RuntimeError, r"function WrongBackward returned an incorrect number of gradients \(expected 2, got 1\)"),
+        (lambda g: g, RuntimeError, r"WrongBackward returned an incorrect number of gradients \(expected 2, got 1\)"),
         (lambda g: (g, None, g), RuntimeError, r"incorrect number of gradients \(expected 2, got 3\)"),
         (lambda g: (g, g), RuntimeError, "returned a gradient different from None at position 2"),
-        (lambda g: (torch.ones(3), None), RuntimeError, r"invalid gradient at index 0 - got \[3\] but expected shape compatible with \[2\]"),
+        (lambda g: (torch.ones(3), None), RuntimeError,
+         r"invalid gradient at index 0 - got \[3\] but expected shape compatible with \[2\]"),
         (lambda g: (1.0, None), TypeError, r"expected Variable or None \(got float\)"),
     ],
 )  # fmt: skip

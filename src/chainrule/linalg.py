@@ -121,7 +121,8 @@ def slogdet(A: Any, *, out: Any = None) -> Any:
 
 def cholesky(A: Any, *, upper: bool = False, out: Any = None) -> Any:
     """The lower triangular L with L Lᵀ = A (or its transpose with ``upper``)."""
-    found = _run("linalg.cholesky: The factorization could not be completed because the input is not positive-definite.",
+    found = _run("linalg.cholesky: The factorization could not be completed because the input is not "
+                 "positive-definite.",
                  ops.cholesky, _matrix(A, "cholesky", True))  # fmt: skip
     return moves.swap(found) if upper else found
 
@@ -244,7 +245,7 @@ def _name(t: Any) -> str:
 def matrix_norm(
     A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None, out: Any = None
 ) -> Any:
-    """A matrix's norm: "fro", "nuc" (sum of singular values), ±2 (largest, smallest of them), ±1, ±∞ (column, row sums)."""
+    """A matrix's norm: "fro", "nuc" (sum of singular values), ±2 (largest, smallest), ±1, ±∞ (column, row sums)."""
     x = cast(_matrix(A, "matrix_norm"), dtype)
     ndim = x._array.ndim
     a, b = axis(dim[0], ndim), axis(dim[1], ndim)

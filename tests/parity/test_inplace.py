@@ -118,7 +118,8 @@ def test_write_through_views(view, write, tracked):
 
 
 LEAVES = ["x.add_(1)", "x[0] = 1.0", "x.view(-1).mul_(2)", "x.t_()", "x += 1", "x.zero_()", "x[x > 1] = 0.0",
-          "x[torch.tensor([0])] = 1.0", "x.detach().mul_(2)", "x.data.mul_(2)", "x.expand(2, 3, 4).add_(1)"]  # fmt: skip
+          "x[torch.tensor([0])] = 1.0", "x.detach().mul_(2)", "x.data.mul_(2)",
+          "x.expand(2, 3, 4).add_(1)"]  # fmt: skip
 
 
 @pytest.mark.parametrize("write", LEAVES)

@@ -1,5 +1,5 @@
 """Shapes, joining, indexing, scattering, products, sorting, linear algebra: the same expression in chainrule and in
-PyTorch gives the same value, dtype, gradient and second derivative, or the same kind of error with the same first words."""
+PyTorch gives the same value, dtype, gradient and second derivative, or the same kind of error with the same words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LAYOUT = """
 a.reshape(4, 3)|a.reshape(-1)|a.reshape((2, 6))|a.reshape(2, -1)|e.reshape(0)|s.reshape(1, 1)|a.view(12)
 a.view(-1, 2)|a.t().reshape(12)|a.t().view(12)|a.reshape(5)|a.reshape(-1, -1)|a.flatten()|b.flatten(1)
 b.flatten(0, 1)|s.flatten()|b.flatten(2, 1)|b.unflatten(2, (2, 2))|b.unflatten(-1, (-1, 2))|b.unflatten(2, (3, 2))
-a.ravel()|a.T|a.mT|b.mT|s.T|v.t()|b.transpose(0, 2)|b.transpose(-1, -2)|b.transpose(0, 5)|torch.swapaxes(b, 0, 1)
+a.ravel()|a.T|a.mT|b.mT|v.t()|b.transpose(0, 2)|b.transpose(-1, -2)|b.transpose(0, 5)|torch.swapaxes(b, 0, 1)
 b.permute(2, 0, 1)|b.permute((0, 2, 1))|b.permute(0, 1)|b.permute(0, 0, 1)|b.movedim(0, 2)|b.movedim((0, 1), (2, 0))
 torch.moveaxis(b, -1, 0)|b.movedim((0, 0), (1, 2))|a.squeeze()|a[:1].squeeze(0)|a[:1].squeeze()
 a[:1, :, None].squeeze((0, 2))|a.squeeze(1)|a.squeeze(7)|a.unsqueeze(0)|a.unsqueeze(-1)|a.unsqueeze(5)
@@ -125,7 +125,7 @@ torch.tensordot(b, b, ([0, 1], [0, 1]))|torch.tensordot(a, v, dims=([1], [0]))|t
 torch.tensordot(a, v[:2], 1)|torch.addmm(v[:3], a, a.t())|torch.addmm(a[:, :3], a, a.t(), beta=2, alpha=3)
 torch.addmm(v, a, a.t())|torch.addmv(v[:3], a, v)|torch.addr(a, a[:, 0], v)|torch.baddbmm(b[:, :, :3], b, b.mT)
 torch.addbmm(a[:, :3], b, b.mT, beta=0.5)|torch.kron(a, v)|torch.kron(a, a)|torch.kron(v, v)
-torch.cdist(a, a[:2] + 1)|torch.cdist(b, b + 1, p=1.0)|torch.cdist(a, v)|torch.chain_matmul(a, a.t(), a)
+torch.cdist(a, a[:2] + 1)|torch.cdist(b, b + 1, p=1.0)|torch.cdist(a, v)|torch.linalg.multi_dot([a, a.t(), a])
 torch.matmul(a, 3)|a @ a.t().float()|i @ i|(a * 1) @ v.detach()
 """.replace("\n", "|").strip("|").split("|")  # fmt: skip
 
@@ -145,7 +145,8 @@ torch.combinations(v)|torch.combinations(v, 3)|torch.combinations(v, 2, with_rep
 def data(lib, dtype="float64"):
     rng = np.random.default_rng(7)
     d = getattr(lib, dtype)
-    arrays = {"a": rng.normal(size=(3, 4)), "b": rng.normal(size=(2, 3, 4)), "v": rng.normal(size=4), "s": np.asarray(rng.normal()),
+    arrays = {"a": rng.normal(size=(3, 4)), "b": rng.normal(size=(2, 3, 4)), "v": rng.normal(size=4),
+              "s": np.asarray(rng.normal()),
               "e": np.zeros((0, 3))}  # fmt: skip
     names = {"torch": lib, "np": np, "i": lib.tensor([3, 1, 1, 2])}
     for name, value in arrays.items():

@@ -74,9 +74,10 @@ def _gradients(
 def _check_v(v: Any, like: tuple[Any, ...], single: bool, what: str) -> tuple[Any, ...]:
     if v is None:
         if len(like) != 1 or like[0]._array.size != 1:
+            whose = "user-provided function returns" if what == "output" else "input to the user-provided function is"
             raise GradientError(
                 message(
-                    f"The vector v can only be None if the {'user-provided function returns a single Tensor with a single element' if what == 'output' else 'input to the user-provided function is a single Tensor with a single element'}."
+                    f"The vector v can only be None if the {whose} a single Tensor with a single element."
                 )
             )
         return (wrap(np.ones_like(like[0]._array)),)
@@ -102,7 +103,8 @@ def _run(func: Callable[..., Any], inputs: Any, create_graph: bool, strict: bool
         if strict and not out.requires_grad:
             raise GradientError(
                 message(
-                    f"Output {i} of the user-provided function does not require gradients. The outputs must be computed "
+                    f"Output {i} of the user-provided function does not require gradients. The outputs must be "
+                    "computed "
                     "in a differentiable manner from the input when running in strict mode."
                 )
             )

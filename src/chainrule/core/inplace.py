@@ -121,7 +121,8 @@ def raise_modified(node: Node | None, name: str, array: Any, found: Any, functio
 # --- histories -------------------------------------------------------------------------------------------------
 
 _MULTIPLE = (
-    "This view is the output of a function that returns multiple views. Such functions do not allow the output views to "
+    "This view is the output of a function that returns multiple views. Such functions do not allow "
+    "the output views to "
     "be modified inplace. You should replace the inplace operation by an out-of-place one."
 )
 _NO_GRAD = (

@@ -51,7 +51,8 @@ def _labels(term: str, ndim: int, dots: int, i: int) -> list[Any]:
     for c in named:
         if not c.isalpha():
             raise RuntimeError(
-                f"einsum(): invalid subscript given at index {term.index(c)} in the equation string, subscripts must be in [a-zA-Z]"
+                f"einsum(): invalid subscript given at index {term.index(c)} in the equation string, subscripts "
+                "must be in [a-zA-Z]"
             )
     if "..." not in term:
         if len(named) != ndim:
@@ -229,7 +230,8 @@ def _check_sizes(labelled: list[tuple[Any, list[Any]]]) -> None:
             old = seen.setdefault(c, n)
             if old != n and 1 not in (old, n):
                 raise RuntimeError(
-                    f"einsum(): subscript {c} has size {n} for operand {i} which does not broadcast with previously seen "
+                    f"einsum(): subscript {c} has size {n} for operand {i} which does not broadcast with previously "
+                    "seen "
                     f"size {old}"
                 )
             seen[c] = n if old == 1 else old
@@ -257,7 +259,8 @@ def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Any:
         if x._array.shape[i] != y._array.shape[j]:
             shown = i - n if isinstance(dims, (int, np.integer)) else i
             raise RuntimeError(
-                f"contracted dimensions need to match, but first has size {x._array.shape[i]} in dim {shown} and second has "
+                f"contracted dimensions need to match, but first has size {x._array.shape[i]} in dim {shown} and "
+                "second has "
                 f"size {y._array.shape[j]} in dim {j}"
             )
     lx: list[Any] = [("x", i) for i in range(n)]
@@ -288,8 +291,10 @@ def _plus(input: Any, product: Any, beta: Any, alpha: Any, name: str) -> Any:
         d = next((k for k in range(1, min(len(have), len(shape)) + 1) if have[-k] not in (1, shape[-k])), 1)
         raise ShapeError(
             message(
-                f"The expanded size of the tensor ({shape[-d]}) must match the existing size ({have[-d] if have else 1}) "
-                f"at non-singleton dimension {len(shape) - d}.  Target sizes: {list(shape)}.  Tensor sizes: {list(have)}"
+                f"The expanded size of the tensor ({shape[-d]}) must match the existing size "
+                f"({have[-d] if have else 1}) "
+                f"at non-singleton dimension {len(shape) - d}.  Target sizes: {list(shape)}.  Tensor sizes: "
+                f"{list(have)}"
             )
         )
     if beta == 0:

@@ -325,7 +325,8 @@ def _fit(v: Any, shape: tuple[int, ...], indexed: bool = False) -> Any:
         if d is None:
             raise ShapeError(
                 message(
-                    f"expand({v.type()}{{{list(have)}}}, size={list(shape)}): the number of sizes provided ({len(shape)}) "
+                    f"expand({v.type()}{{{list(have)}}}, size={list(shape)}): the number of sizes provided "
+                    f"({len(shape)}) "
                     f"must be greater or equal to the number of dimensions in the tensor ({len(have)})"
                 )
             )
@@ -462,7 +463,7 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False, out: 
     d = axis(dim, x._array.ndim)
     _check_gather("gather", x, i, d)
     if not i._array.size:
-        return layout.reshape(ops.index(layout.reshape(x, shape=(-1,)) if x._array.size else layout.reshape(x, shape=(0,)),
+        return layout.reshape(ops.index(layout.reshape(x, shape=(x._array.size,)),
                               *_padded([layout.reshape(i, shape=(0,))]), axes=(0,)), shape=i._array.shape)  # fmt: skip
     flat, i2 = _same_rank(x, i)
     result = along.gather(flat, i2, dim=d)

@@ -144,7 +144,8 @@ def split(tensor: Any, split_size_or_sections: Any = None, dim: int = 0, *, spli
         parts = tuple(int(k) for k in sections)
         if any(k < 0 for k in parts):
             raise RuntimeError(
-                f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={list(parts)}"
+                "split_with_sizes expects split_sizes have only non-negative entries, but got "
+                f"split_sizes={list(parts)}"
             )
         if sum(parts) != n:
             raise RuntimeError(

@@ -14,14 +14,16 @@ from ..ops import layout as ops
 from ._args import axis, infer, need_tensor, sizes
 
 __all__ = [
-    "adjoint", "as_strided", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_shapes", "broadcast_tensors", "broadcast_to",
+    "adjoint", "as_strided", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_shapes", "broadcast_tensors",
+    "broadcast_to",
     "diag", "diag_embed", "diagflat", "diagonal", "flatten", "flip", "fliplr", "flipud", "moveaxis", "movedim",
     "narrow_copy", "permute", "ravel", "repeat_interleave", "reshape", "roll", "rot90", "squeeze", "swapaxes",
     "swapdims", "t", "tile", "transpose", "tril", "tril_indices", "triu", "triu_indices", "unflatten", "unsqueeze",
     "trace",
 ]  # fmt: skip
 METHODS = (
-    "adjoint", "as_strided", "broadcast_to", "diag", "diag_embed", "diagflat", "diagonal", "expand", "expand_as", "flatten", "flip",
+    "adjoint", "as_strided", "broadcast_to", "diag", "diag_embed", "diagflat", "diagonal", "expand", "expand_as",
+    "flatten", "flip",
     "fliplr", "flipud", "moveaxis", "movedim", "narrow_copy", "permute", "ravel", "repeat", "repeat_interleave",
     "reshape", "reshape_as", "roll", "rot90", "squeeze", "swapaxes", "swapdims", "t", "tile", "trace", "transpose",
     "tril", "triu", "unflatten", "unfold", "unsqueeze", "view", "view_as", "T", "mT", "mH", "H",
@@ -290,7 +292,8 @@ def expand(self: Any, *size: Any) -> Any:
             n = old
         if old is not None and old not in (n, 1):
             raise RuntimeError(
-                f"The expanded size of the tensor ({n}) must match the existing size ({old}) at non-singleton dimension "
+                f"The expanded size of the tensor ({n}) must match the existing size ({old}) at non-singleton "
+                "dimension "
                 f"{i}.  Target sizes: {list(wanted)}.  Tensor sizes: {list(shape)}"
             )
         full.append(n)
@@ -437,7 +440,8 @@ def flipud(input: Any) -> Any:
 
 
 def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
-    """Moved by ``shifts`` along ``dims``, what leaves at the end entering at the start; without dims of the flat tensor."""
+    """Moved by ``shifts`` along ``dims``, what leaves at the end entering at the start; the flat "
+    "tensor without dims."""
     x = need_tensor(input, "roll")
     by = (shifts,) if isinstance(shifts, (int, np.integer)) else tuple(shifts)
     along = () if dims is None else (dims,) if isinstance(dims, (int, np.integer)) else tuple(dims)
@@ -588,7 +592,8 @@ def as_strided(input: Any, size: Sequence[int], stride: Sequence[int], storage_o
         place += (np.arange(n) * step).reshape((-1,) + (1,) * (len(size) - k - 1))
     if place.size and (place.min() < 0 or place.max() >= x._array.size):
         raise RuntimeError(
-            f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {storage_offset or 0}, and itemsize "
+            f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {storage_offset or 0}, "
+            "and itemsize "
             f"{x._array.itemsize} requiring a storage size of {(int(place.max()) + 1) * x._array.itemsize} are out of "
             f"bounds for storage of size {x._array.nbytes}"
         )

@@ -23,7 +23,8 @@ def _same_dtype(function: str, x: Any, y: Any) -> None:
     if x._array.dtype is not y._array.dtype:
         raise RuntimeError(
             message(
-                f"expected m1 and m2 to have the same dtype, but got: {_C[x._array.dtype.name]} != {_C[y._array.dtype.name]}",
+                f"expected m1 and m2 to have the same dtype, but got: {_C[x._array.dtype.name]} != "
+                f"{_C[y._array.dtype.name]}",
                 f"{function}: {x._array.dtype.name} and {y._array.dtype.name}",
                 fix="Convert one of them: y.to(x.dtype).",
             )

@@ -49,14 +49,15 @@ def _source(x: Any, index: Any, src: Any, name: str) -> Any:
     for k, (n, m) in enumerate(zip(index._array.shape, src._array.shape)):
         if n > m:
             raise RuntimeError(
-                f"Expected index {list(index._array.shape)} to be no larger than self {list(x._array.shape)} apart from "
+                f"Expected index {list(index._array.shape)} to be no larger than self {list(x._array.shape)} "
+                "apart from "
                 f"dimension {k} and to be no larger size than src {list(src._array.shape)}"
             )
     return ops.getitem(src, key=tuple(slice(0, n) for n in index._array.shape))
 
 
 def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Any:
-    """A copy with ``src`` (a tensor, or one value) stored at the indices along ``dim``: x[i][index[i][j]] = src[i][j]."""
+    """A copy with ``src`` (a tensor or a value) stored at indices along ``dim``: x[i][index[i][j]] = src[i][j]."""
     x, i = need_tensor(input, "scatter"), _index_tensor(index, "scatter")
     d = axis(dim, x._array.ndim)
     if not i._array.size:

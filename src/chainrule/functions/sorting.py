@@ -86,7 +86,7 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
 def unique(
     input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
-    """The distinct entries (or slices along ``dim``) in order; optionally each entry's number, and how often each is."""
+    """The distinct entries (or slices along ``dim``) in order; optionally their numbers and how often each is."""
     x = need_tensor(input, "unique")
     _leak(x, "unique")
     a = x._array

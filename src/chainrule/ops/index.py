@@ -57,7 +57,8 @@ def _view_of(view, x):
 
 
 @op("*s, *v -> *s", formula="{x} with a part replaced by {v}",
-    samples=calls(lambda r: [(r.normal(size=(3, 4)), r.normal(size=(4, 3)), {"view": (_swap(), {}, None)})]))  # fmt: skip
+    samples=calls(lambda r: [(r.normal(size=(3, 4)), r.normal(size=(4, 3)),
+                              {"view": (_swap(), {}, None)})]))  # fmt: skip
 def view_scatter(x, v, *, view):
     """``x`` with the part that the recorded view selects replaced by ``v``: an in-place write through a view."""
     out = x.copy()

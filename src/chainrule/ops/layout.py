@@ -224,7 +224,8 @@ def _(g, x_shape, offset, dim1, dim2):
 
 
 @op("*t -> *s", formula="{x} on diagonal {offset}, else 0",
-    samples=calls(lambda r: [(r.normal(size=(2, 3)), {"shape": (3, 2, 4), "offset": 1, "dim1": 0, "dim2": 2})]))  # fmt: skip
+    samples=calls(lambda r: [(r.normal(size=(2, 3)),
+                              {"shape": (3, 2, 4), "offset": 1, "dim1": 0, "dim2": 2})]))  # fmt: skip
 def on_diagonal(x, *, shape, offset, dim1, dim2):
     """Zeros of a shape with x on the diagonal of two axes."""
     out = np.zeros(shape, x.dtype)
