@@ -46,7 +46,7 @@ def check(
         grad: the gradient written by hand: a function called as f is, returning gradients in the structure of
             ``inputs`` (a dict's keys may be 'W1', 'dW1', 'grad_W1', 'dL_dW1' …), or those gradients themselves.
         loss: for modules: what makes one number of the module's output.
-        cotangent: weights for the entries of an output that is not one number.
+        cotangent: weights for the entries of an output that is not one number; "random" for random ones.
         data: further arguments for f (and grad, if it takes them) that are not differentiated.
         full: check every entry. Otherwise small arrays are checked wholly and large ones by random directions over all
             entries and a sample of single ones, chosen with ``seed``.

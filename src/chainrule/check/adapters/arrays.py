@@ -24,6 +24,10 @@ def from_arrays(
     extra = () if data is None else tuple(data.values()) if isinstance(data, Mapping) else tuple(data) if isinstance(data, (tuple, list)) else (data,)
     notes = [*layout.notes, *layout.shared()]
     label = getattr(f, "__qualname__", type(f).__name__).replace("<locals>.", "")
+    if isinstance(cotangent, str):
+        with quiet():
+            shape = np.shape(layout.call(f, {k: v.copy() for k, v in layout.point.items()}, *extra))
+        cotangent = np.random.default_rng(1).normal(size=shape)
     weight = None if cotangent is None else np.asarray(cotangent, dtype=np.float64)
 
     def raw(arrays: Mapping[str, Any]) -> Any:

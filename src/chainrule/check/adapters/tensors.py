@@ -226,6 +226,8 @@ def _problem(backend: Backend, program: _Program, f: Any, grad: Any, cotangent: 
     rng = np.random.default_rng(seed + 1)
     label, point, notes = program.label, program.point, program.notes
     free = program.loss is None and (bool(program.functions) or isinstance(f, backend.module_type))
+    if isinstance(cotangent, str):
+        free, cotangent = cotangent == "random", None
     weights: list[Any] = []
 
     def scalar(out: Any) -> Any:

@@ -20,8 +20,8 @@ from ..measure import quiet
 from ..problem import Arrays
 from .edits import Edit, Site, statements
 from .guard import Guard
-from .small import Scope, small_edits
-from .source import FunctionSource, final_locals, running_as, user_functions
+from .small import Scope, as_array, small_edits
+from .source import RETURNED, FunctionSource, final_locals, running_as, user_functions
 from .whole import statement_edits, whole_edits
 
 __all__ = ["find_repairs"]
@@ -155,6 +155,7 @@ class _Search:
             outer.update(
                 {v: c.cell_contents for v, c in zip(s.function.__code__.co_freevars, s.function.__closure__ or (), strict=False) if _filled(c)}
             )
+            result = as_array(local.get(RETURNED))
             scope = Scope({**outer, **local}, module)
             assigned: set[str] = set()
             for stmt, site in list(statements(s.tree)):
@@ -165,7 +166,9 @@ class _Search:
                 if influence is not None and not (influence & bad):
                     continue
                 away = 0.0 if influence is None or influence <= bad else 0.6
-                value = local.get(next(iter(names), ""), None)
+                value = as_array(local.get(next(iter(names), ""), None))
+                if value is None and isinstance(stmt, ast.Return):
+                    value = result
                 edits = [*statement_edits(stmt, site, scope, seen), *small_edits(stmt, scope), *whole_edits(stmt, scope, value, factors)]
                 for edit in edits:
                     yield edit.rank + away, edit, s

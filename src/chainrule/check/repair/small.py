@@ -11,7 +11,16 @@ import numpy as np
 
 from .edits import Edit, Site, name, parse, sites_of
 
-__all__ = ["small_edits", "Scope"]
+__all__ = ["small_edits", "Scope", "as_array"]
+
+
+def as_array(v: Any) -> Any:
+    """The NumPy array in a tensor (of chainrule, PyTorch); anything else as it is."""
+    if hasattr(v, "_array"):
+        return v._array
+    if hasattr(v, "detach") and hasattr(v, "numpy"):
+        return v.detach().numpy()
+    return v
 
 
 class Scope:
@@ -22,10 +31,13 @@ class Scope:
         self.numbers: dict[str, float] = {}
         self.np = module
         for k, v in values.items():
+            if not k.isidentifier():
+                continue
+            v = as_array(v)
             if isinstance(v, dict):
                 for key, x in v.items():
-                    if isinstance(x, np.ndarray) and isinstance(key, str):
-                        self.arrays[f"{k}[{key!r}]"] = x
+                    if isinstance(as_array(x), np.ndarray) and isinstance(key, str):
+                        self.arrays[f"{k}[{key!r}]"] = as_array(x)
             elif isinstance(v, np.ndarray):
                 self.arrays[k] = v
             elif isinstance(v, (int, float, np.number)) and not isinstance(v, bool):

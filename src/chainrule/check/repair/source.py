@@ -176,14 +176,17 @@ def running_as(function: types.FunctionType, code: types.CodeType) -> Iterator[N
         function.__code__ = original
 
 
+RETURNED = "(returned)"
+
+
 def final_locals(functions: list[types.FunctionType], run: Callable[[], Any]) -> dict[int, dict[str, Any]]:
     """The local variables with which each function returned last, by ``id`` of the function."""
     wanted = {f.__code__: id(f) for f in functions}
     found: dict[int, dict[str, Any]] = {}
 
-    def profile(frame: Any, event: str, _: Any) -> None:
+    def profile(frame: Any, event: str, value: Any) -> None:
         if event == "return" and frame.f_code in wanted:
-            found[wanted[frame.f_code]] = dict(frame.f_locals)
+            found[wanted[frame.f_code]] = {**frame.f_locals, RETURNED: value}
 
     previous = sys.getprofile()
     sys.setprofile(profile)
