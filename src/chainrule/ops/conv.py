@@ -7,6 +7,7 @@ All three are products with the matrix of windows ("columns"): y = W · columns(
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def _columns(x, kernel, stride, padding, dilation, groups):
     return windows.reshape(n, groups, c // groups * math.prod(kernel), math.prod(grid)), grid
 
 
-def _conv_calls(r):
+def _conv_calls(r: Any) -> Any:
     one = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
     yield r.normal(size=(2, 3, 5, 4)), r.normal(size=(2, 3, 3, 2)), r.normal(size=2), one
     yield r.normal(size=(2, 4, 6, 5)), r.normal(size=(2, 2, 3, 3)), None, {

@@ -10,6 +10,8 @@ walk back over the stored states, and ``derived`` is the same recurrence step by
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..core.op import op
@@ -22,7 +24,7 @@ from .linalg import linear
 # ruff: noqa: ANN001, ANN002, ANN202
 
 
-def _sequence_calls(gates, states):
+def _sequence_calls(gates, states) -> Any:
     def make(r):
         for reverse, bias, masked in ((False, True, False), (True, False, False), (True, True, True)):
             t, n, i, h = 3, 2, 2, 3
