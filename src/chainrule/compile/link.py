@@ -512,6 +512,8 @@ class Step:
 
     def array(self, v: Value) -> Any:
         """The value's content as an array over its memory."""
+        if math.prod(v.shape) == 0:
+            return np.empty(v.shape, v.dtype)
         root, offset, strides = self.storage.refs[v]
         key, start = self.location(root)
         size = v.dtype.itemsize
@@ -528,8 +530,6 @@ class Step:
             flat = self.current[self.program.inputs.index(key)]
         if v is root and flat.shape == v.shape and strides == contiguous(v.shape):
             return flat
-        if math.prod(v.shape) == 0:
-            return np.empty(v.shape, v.dtype)
         flat = np.lib.stride_tricks.as_strided(flat, (1,), (size,)) if flat.ndim != 1 else flat
         first = np.lib.stride_tricks.as_strided(flat, (offset + 1,), (size,))[offset:]
         return np.lib.stride_tricks.as_strided(first, v.shape, tuple(s * size for s in strides))

@@ -170,6 +170,8 @@ def _reduction(instr: Instr, storage: Storage) -> Node | None:
     else:
         dim = instr.params.get("dim")
         axes = tuple(range(rank)) if dim is None else ((dim,) if isinstance(dim, int) else tuple(dim))
+        if rank == 0:
+            axes = ()
     number = [-1] * rank
     for position, i in enumerate(i for i in range(rank) if x.shape[i] != 1):
         number[i] = position

@@ -6,7 +6,6 @@ value. An op that is not here is not elementwise, or has no native form and runs
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -70,8 +69,8 @@ def _sign(b: Builder, a: list[Val], p: dict[str, Any]) -> Val:
     (x,) = a
     zero, one = b.const(x.kind, 0), b.const(x.kind, 1)
     more, less = ("ogt", "olt") if x.kind[0] == "f" else ("sgt", "slt")
-    y = b.select(b.cmp(more, x, zero), one, b.select(b.cmp(less, x, zero), b.const(x.kind, -1), zero))
-    return b.select(b.cmp("uno", x, x), x, y) if x.kind[0] == "f" else y
+    # NaN compares false both ways: its sign is 0, as PyTorch's.
+    return b.select(b.cmp(more, x, zero), one, b.select(b.cmp(less, x, zero), b.const(x.kind, -1), zero))
 
 
 def _maximum(b: Builder, a: list[Val], p: dict[str, Any], more: str = "ogt") -> Val:
@@ -125,9 +124,7 @@ def power(b: Builder, x: Val, exponent: float) -> Val | None:
         if exponent == -1:
             return b.div(b.const(x.kind, 1.0), x)
         if exponent == 0.5:
-            # pow(−∞, ½) is +∞ and pow(−0, ½) is +0; sqrt differs there.
-            root = b.call("fabs", x.kind, b.call("sqrt", x.kind, x))
-            return b.select(b.cmp("oeq", x, b.const(x.kind, -math.inf)), b.const(x.kind, math.inf), root)
+            return b.call("sqrt", x.kind, x)  # what NumPy's ** does as well
     return None
 
 

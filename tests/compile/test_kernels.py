@@ -1,0 +1,98 @@
+"""Kernels against float64: products in every layout, reductions along every axis, odd sizes, special values."""
+
+import numpy as np
+import pytest
+
+import chainrule as torch
+from tests.compile.programs import record, run
+
+RNG = np.random.default_rng(0)
+
+
+def arrays(*shapes, dtype=np.float32):
+    return [RNG.normal(size=s).astype(dtype) for s in shapes]
+
+
+@pytest.mark.parametrize("m, k, n", [(1, 1, 1), (32, 2, 16), (7, 13, 17), (33, 64, 1), (5, 300, 40), (64, 784, 70),
+                                     (16, 3, 2), (3, 500, 3), (1, 40, 64), (130, 20, 130)])  # fmt: skip
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", ["nn", "nt", "tn", "tt"])
+def test_products_in_every_layout(m, k, n, dtype, layout):
+    a, b = arrays((m, k) if layout[0] == "n" else (k, m), (k, n) if layout[1] == "n" else (n, k), dtype=dtype)
+
+    def f(a, b):
+        return torch.relu((a.T if layout[0] == "t" else a) @ (b.T if layout[1] == "t" else b) + 1)
+
+    program, _ = record(f, [a, b])
+    (got,), _ = run(program, [a, b])
+    a64, b64 = (x.astype(np.float64).T if t == "t" else x.astype(np.float64) for x, t in zip((a, b), layout, strict=True))
+    # The sum of k products rounds at most k times: k/2 ulp of the largest magnitude involved.
+    bound = k * np.finfo(dtype).eps * (np.abs(a64) @ np.abs(b64) + 1)
+    assert (np.abs(got - np.maximum(a64 @ b64 + 1, 0)) <= bound).all()
+
+
+@pytest.mark.parametrize("shapes", [((4, 3, 8, 5), (3, 5, 7)), ((6, 10, 4), (4, 9)), ((2, 1, 8, 5), (3, 5, 2))])
+def test_batched_products(shapes):
+    a, b = arrays(*shapes)
+    program, expected = record(lambda a, b: a @ b, [a, b])
+    (got,), step = run(program, [a, b])
+    np.testing.assert_allclose(got, expected[0], rtol=1e-5, atol=1e-5)
+    assert not step.calls
+
+
+@pytest.mark.parametrize("shape", [(3,), (33, 70), (5, 1, 7), (2, 3, 4, 5), (1000, 3), (3, 1000), (2, 20000)])
+@pytest.mark.parametrize("name", ["sum", "amax", "amin", "mean"])
+def test_reductions_along_every_axis(shape, name):
+    (x,) = arrays(shape)
+    for axes in [None, *[(i,) for i in range(len(shape))], *([(0, len(shape) - 1)] if len(shape) > 1 else [])]:
+        def f(x, axes=axes):
+            y = getattr(torch.exp(x), name)
+            return y() if axes is None else y(axes)
+
+        program, _ = record(f, [x])
+        (got,), step = run(program, [x])
+        expected = getattr(np, {"amax": "max", "amin": "min"}.get(name, name))(np.exp(x.astype(np.float64)), axis=axes)
+        np.testing.assert_allclose(got, expected, rtol=3e-6)
+        assert not step.calls
+
+
+def test_nan_and_infinity_come_out_as_numpys():
+    x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1.0, 3.0] * 5, np.float32)
+    functions = [torch.relu, torch.exp, torch.log, torch.tanh, torch.sigmoid, torch.abs, torch.sign,
+                 lambda t: t.clamp(-1, 1), lambda t: torch.maximum(t, t * 0 + 1), lambda t: (t > 0), lambda t: t.amax(),
+                 lambda t: t.reshape(5, 8).sum(1), lambda t: 1 / t, lambda t: t**2, torch.sqrt, lambda t: t**0.5]  # fmt: skip
+    for f in functions:
+        program, expected = record(f, [x])
+        (got,), _ = run(program, [x])
+        np.testing.assert_allclose(got, expected[0], rtol=1e-6)
+
+
+def test_rows_longer_than_the_registers_go_through_memory():
+    (x,) = arrays((9, 3001))
+    program, expected = record(lambda x: torch.softmax(x, 1) * 2, [x])
+    (got,), step = run(program, [x])
+    np.testing.assert_allclose(got, expected[0], rtol=2e-6)
+    assert len(step.groups) == 1, "softmax is one kernel"
+
+
+def test_long_float32_sums_keep_their_accuracy():
+    x = RNG.uniform(0, 1, 3_000_001).astype(np.float32)
+    program, expected = record(lambda x: x.sum(), [x])
+    (got,), _ = run(program, [x])
+    exact = x.astype(np.float64).sum()
+    assert abs(got - exact) <= max(abs(float(expected[0]) - exact), 2e-7 * exact)
+
+
+def test_equal_layers_share_their_kernels():
+    weights = [w / 8 for w in arrays(*[(32, 32)] * 20)]  # a contraction: rounding does not grow
+    (x,) = arrays((16, 32))
+
+    def f(x, *ws):
+        for w in ws:
+            x = torch.tanh(x @ w)
+        return x
+
+    program, expected = record(f, [x, *weights])
+    (got,), step = run(program, [x, *weights])
+    np.testing.assert_allclose(got, expected[0], rtol=1e-4, atol=1e-5)
+    assert len({name for name, _ in step.kernels}) == 1
