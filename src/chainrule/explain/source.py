@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 import numpy as np
@@ -171,10 +172,11 @@ class _Writer:
                 printer.read.add(printer.names[target])
                 text = printer.names[target]
             else:
-                import ast
-
                 text = ast.unparse(printer.argument(target))
             result[q.name or self.names[self.value(q.tensor)]] = text
+        # What the second part reads is what its text names: inlined pieces of the first part included.
+        texts = [line for line, _ in second] + list(result.values())
+        printer.read |= {n.id for t in texts for n in ast.walk(ast.parse(t)) if isinstance(n, ast.Name)}
         made_second = {line.split(" = ")[0].strip(",") for line, _ in second}
         declared = {n for t in made_second for n in t.replace(",", " ").split()}
         first_names = [n for _, (n, _) in ((v, parameters[v]) for v in parameters)]
@@ -228,10 +230,10 @@ class _Writer:
 
     def _reason(self, step: Step, i: int) -> str:
         op, target, out = step.op, step.args[i], self._near(step.out)
-        me = target.name if isinstance(target, Quantity) and target.name else self._near(target)
+        me = target.name if isinstance(target, Quantity) and target.name else "the input"
         if op.name == "matmul" and all(isinstance(a, Quantity) for a in step.args):
             other = step.args[1 - i]
-            name = other.name or self._near(other)
+            name = other.name or "the other factor"
             if i == 0:
                 return f"{name}.T: carries the gradient from {out}'s space back to {me}'s"
             return f"every sample's {name} meets its d{out}; the product sums over the batch"

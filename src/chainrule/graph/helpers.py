@@ -8,7 +8,7 @@ import inspect
 import textwrap
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -60,6 +60,7 @@ class Helpers:
         self.reserved |= given
         names = {n: self.expression(n, outer[n]) for n in called}
         clashes = local & {e.id for e in names.values() if isinstance(e, ast.Name)}
+        made = _WithoutSciPy(self.imports).visit(made)
         made = _Rename(names, {n: ast.Name(n + "_", ast.Load()) for n in clashes}, given | local).visit(made)
         return ast.unparse(ast.fix_missing_locations(made))
 
@@ -119,3 +120,20 @@ class _Rename(ast.NodeTransformer):
         if isinstance(node.ctx, ast.Load) and node.id not in self.own and node.id in self.outer:
             return self.outer[node.id]
         return node
+
+
+class _WithoutSciPy(ast.NodeTransformer):
+    """``from scipy.special import erf`` gets a fallback from the standard library, so that NumPy alone is enough."""
+
+    known: ClassVar = {"erf": "math.erf", "erfc": "math.erfc", "gamma": "math.gamma", "gammaln": "math.lgamma"}
+
+    def __init__(self, imports: dict[str, str]) -> None:
+        self.imports = imports
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt:
+        if node.module != "scipy.special" or any(a.name not in self.known for a in node.names):
+            return node
+        self.imports["math"] = "import math"
+        lines = [f"    {a.asname or a.name} = np.vectorize({self.known[a.name]}, otypes=[float])" for a in node.names]
+        text = f"try:\n    {ast.unparse(node)}\nexcept ImportError:\n" + "\n".join(lines)
+        return ast.parse(text).body[0]

@@ -275,7 +275,7 @@ def _unique(replay: Replay, wanted: dict[Quantity, str]) -> None:
         if count[key] == 1:
             q.name = name
             continue
-        if q is replay.root:  # the last of its name keeps it
+        if q is replay.root or (q.maker is None and key not in taken):  # what comes from outside keeps its name
             taken.add(key)
             q.name = name
             continue

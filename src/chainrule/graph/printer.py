@@ -120,7 +120,7 @@ class Printer:
                 filled = filled.replace("[{key}]", f"[{key_text(value)}]")
             filled = filled.replace(f"{{{name}}}", _setting(value))
         tree = ast.parse(filled, mode="eval").body
-        return _Fill(wanted).visit(tree)
+        return _Fill(wanted).visit(_Plain().visit(tree))
 
     def _template(self, instr: Instr) -> str | None:
         make = TEMPLATES.get(instr.op.name)
@@ -180,9 +180,30 @@ class Printer:
         lines.append((f"{name} = {ast.unparse(body)}", note))
 
     def _several(self, instr: Instr) -> tuple[str, str]:
-        targets = ", ".join(self.named(o) if self.uses.get(o) or o in self.names else "_" for o in instr.outs)
+        plain = len(instr.outs) - len(instr.op.residuals)
+        wishes = ["t"] * plain + list(instr.op.residuals)
+        targets = ", ".join(
+            self.named(o, w) if self.uses.get(o) or o in self.names else "_" for o, w in zip(instr.outs, wishes, strict=True)
+        )
         note = next((self.notes[o] for o in instr.outs if o in self.notes), "")
         return f"{targets}{',' if len(instr.outs) == 1 else ''} = {ast.unparse(self._call(instr))}", note
+
+
+class _Plain(ast.NodeTransformer):
+    """Without arguments that say what holds anyway: axis=None, keepdims=False; axis=(1,) is axis=1."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        kept: list[ast.keyword] = []
+        for k in node.keywords:
+            if k.arg in ("axis", "keepdims") and isinstance(k.value, ast.Constant):
+                if k.value.value is None or k.value.value is False:
+                    continue
+            if k.arg == "axis" and isinstance(k.value, ast.Tuple) and len(k.value.elts) == 1:
+                k = ast.keyword(k.arg, k.value.elts[0])
+            kept.append(k)
+        node.keywords = kept
+        return node
 
 
 class _Fill(ast.NodeTransformer):
