@@ -17,12 +17,6 @@ from ..core.samples import calls
 # ruff: noqa: ANN001, ANN202
 
 
-def _grid(size, kernel, stride, widths, dilation):
-    return tuple(
-        (n + a + b - d * (k - 1) - 1) // s + 1 for n, k, s, (a, b), d in zip(size, kernel, stride, widths, dilation)
-    )
-
-
 def _pad(x, widths, value):
     if not any(a or b for a, b in widths):
         return x
