@@ -67,6 +67,16 @@ _LAZY = {"as_torch": "bridge.alias", "watch": "diagnose", "save": "serialization
 # are silenced: NumPy code of yours keeps warning. (np.errstate around every op would take longer than most ops.)
 _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"chainrule\b")
 
+# Functions of neural networks that PyTorch has at top level too, with the same arguments.
+_LAZY |= dict.fromkeys(
+    (
+        "adaptive_avg_pool1d", "avg_pool1d", "bilinear", "channel_shuffle", "conv1d", "conv2d", "conv3d",
+        "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_similarity", "group_norm", "layer_norm",
+        "max_pool1d", "max_pool2d", "max_pool3d", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle", "rms_norm",
+    ),
+    "nn.functional",
+)  # fmt: skip
+
 
 def __getattr__(name: str) -> _Any:
     if name in _ROOMS:
