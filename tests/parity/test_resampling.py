@@ -130,3 +130,9 @@ def test_messages(function):
     with pytest.raises(type(theirs.value)) as ours:
         function(chainrule.nn.functional, chainrule.ones)
     assert str(ours.value).split("\n")[0] == str(theirs.value).split("\n")[0]
+
+
+def test_names_at_top_level():
+    x = np.random.default_rng(0).normal(size=(2, 4, 6, 6))
+    compare(lambda lib, t: lib.max_pool2d(lib.conv2d(t, t[:1, :, :3, :3]), 2), [x], "conv2d, max_pool2d", ulps=256)
+    compare(lambda lib, t: lib.layer_norm(lib.pixel_shuffle(t, 2), (12,)), [x], "pixel_shuffle, layer_norm", ulps=1024)
