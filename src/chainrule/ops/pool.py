@@ -57,11 +57,14 @@ def _max(x, kernel, stride, widths, dilation):
         t = (best.shape[2 + axis] - d * (k - 1) - 1) // s + 1
         cuts = [(*(slice(None),) * (2 + axis), slice(i * d, i * d + s * (t - 1) + 1, s)) for i in range(k)]
         out = best[cuts[0]]
-        found = np.zeros(out.shape, small) if tap is None else tap[cuts[0]]
+        found = np.zeros(out.shape if k == 1 else (), small) if tap is None else tap[cuts[0]]
         for i in range(1, k):
             part = best[cuts[i]]
             wins = part > out
-            found = np.where(wins, small(i) if tap is None else tap[cuts[i]] + small(i * weight), found)
+            if tap is None and i == 1:
+                found = wins.view(np.uint8).astype(small, copy=False)  # 0 or 1 already
+            else:
+                found = np.where(wins, small(i) if tap is None else tap[cuts[i]] + small(i * weight), found)
             out = np.maximum(out, part)
         best, tap = out, found
         weight *= k
