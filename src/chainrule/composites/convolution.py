@@ -87,7 +87,7 @@ def _conv(n: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any,
         raise ShapeError(
             message(
                 f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of "
-                f"size [{list(weight.shape)}] instead"
+                f"size [{list(weight._array.shape)}] instead"
             )
         )
     stride, dilation = tuple_of(stride, n, "stride"), tuple_of(dilation, n, "dilation")
