@@ -78,7 +78,7 @@ def check_labels(y: Any, classes: int | None, n: int) -> list[Finding]:
             Finding("label-range", "labels out of range", f"labels go from {low} to {high}, the network has {classes} outputs",
                     cause, fix, confidence=0.99, stage="data", numbers={"low": low, "high": high, "classes": classes})
         )  # fmt: skip
-    if values.size == 1 and n >= 8 and (classes is None or classes > 1):
+    if values.size == 1 and y.size > 1 and (classes is None or classes > 1) and float(classes or 2) ** (1 - y.size) < 1e-3:
         found.append(
             Finding("one-class", "the batch holds one class only", f"all {n} labels are {int(values[0])}",
                     "a network that always answers this class has loss 0: nothing else is learned.",
@@ -108,7 +108,7 @@ def check_inputs(a: Any, layer: str, n: int, raw: bool) -> list[Finding]:
     largest = float(scale[live].max())
     evidence = f"RMS {overall:.3g}, mean {x.mean():.3g}, deviation {x.std():.3g}"
     cause = ""
-    if overall > 12:
+    if overall > 9:
         cause = f"inputs of size {overall:.3g} make pre-activations {overall:.0f} times as large as the initialisation is made for, and gradients of the first weights too."
     elif overall < 0.01:
         cause = "inputs this small hardly move the first layer: its biases decide, and its weights' gradients are as small as the inputs."

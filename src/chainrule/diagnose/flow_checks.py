@@ -81,13 +81,36 @@ def check_flow(budget: Budget | None, tape: Tape) -> list[Finding]:
     if budget is None or len(budget.layers) < 2:
         return []
     low, high = (RECURRENT_VANISHED, RECURRENT_EXPLODED) if budget.recurrent else (VANISHED, EXPLODED)
+    if budget.recurrent and {"sigmoid", "tanh"} <= {s.op for s in tape.steps}:
+        low *= 2.5  # gates: what is forgotten is learned, half a step is only the start
     total = budget.total
+    cut = _overwritten(budget)
+    if cut is not None:
+        return [cut]
     forward = _forward_growth(budget)
     if total < low:
         return [_vanishing(budget, tape, total)]
     if total > high:
         return [_exploding(budget, total, forward)]
     return []
+
+
+_ZERO_BY_NATURE = {"relu", "relu6", "threshold", "clamp", "hardtanh", "leaky_relu", "softmax", "sigmoid", "tanh", "max_pool", "exp"}
+
+
+def _overwritten(budget: Budget) -> Finding | None:
+    """A gradient that becomes exactly 0 in an op that has no reason of its own: overwritten in place, or times 0."""
+    for layer in reversed(budget.layers):
+        for step in layer.group:
+            sent = [s for s in step.sent if s is not None]
+            if step.total > -math.inf and sent and max(sent) == -math.inf and step.kind not in ("weight", "norm", "loss") and step.op not in _ZERO_BY_NATURE:
+                return Finding(
+                    "graph-cut", "the gradient ends where a value is overwritten or multiplied by 0",
+                    f"{step.op} gets a gradient and hands down exactly 0" + (f": {step.place.source}" if step.place is not None and step.place.source else ""),
+                    "what comes after no longer depends on what the layers below computed, so they get gradient 0.",
+                    "make a new tensor from the old one instead of overwriting it: h = f(h), not h[...] = value", layer=step.layer, place=_place(step),
+                    confidence=0.9, numbers={"op": step.op})  # fmt: skip
+    return None
 
 
 def _forward_growth(budget: Budget) -> float:
@@ -295,7 +318,7 @@ def check_weights(tape: Tape, budget: Budget | None, model: Any) -> list[Finding
         rows = w.reshape(len(w), -1)
         if not w.any():
             zero.append((step, name))
-        elif name not in final and (rows == rows[:1]).all() and not _rows_differ_elsewhere(values, name, len(w)):
+        elif name not in final and len(np.unique(rows, axis=0)) <= max(1, len(rows) // 2) and not _rows_differ_elsewhere(values, name, len(w)):
             same.append((step, name))
         gain = _gain_of(w)
         if name in final or _normed(step) or not np.isfinite(gain):
@@ -317,7 +340,7 @@ def check_weights(tape: Tape, budget: Budget | None, model: Any) -> list[Finding
     if same:
         step, name = same[0]
         found.append(Finding(
-            "symmetric-init", "units that start identical", f"all {len(values[name])} rows of {name} are equal (e.g. {values[name].flat[0]:.3g})"
+            "symmetric-init", "units that start identical", f"{name} has {len(np.unique(values[name].reshape(len(values[name]), -1), axis=0))} different rows among {len(values[name])} (e.g. all {values[name].flat[0]:.3g})"
             + (f"; {len(same)} layers like this" if len(same) > 1 else ""),
             "units with equal weights get equal gradients, and stay equal for ever: the layer is as good as one unit.",
             f"nn.init.kaiming_normal_({name.rpartition('.')[0] or 'layer'}.weight)   # random values break the symmetry", layer=step.layer,

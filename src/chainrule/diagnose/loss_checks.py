@@ -88,13 +88,13 @@ def check_loss(tape: Tape, y: Any, n: int) -> list[Finding]:
                 "F.binary_cross_entropy_with_logits(logits, y)   # no sigmoid in the network", before))  # fmt: skip
         elif op in ("relu", "tanh"):
             found.append(_activation(op, before))
-        found += _binary_range(t, call)
+        found += [*_binary_range(t, call), *_same_target(t, call)]
     elif call.op == "bce":
-        found += _binary_range(t, call)
+        found += [*_binary_range(t, call), *_same_target(t, call)]
         if op == "softmax" and x.ndim == 2 and x.shape[1] == 1:
             found.append(_constant(before))
     elif call.op in ("mse", "l1", "huber"):
-        found += _regression(tape, call, x, t, before, op)
+        found += [*_regression(tape, call, x, t, before, op), *_same_target(t, call)]
     return found
 
 
@@ -144,6 +144,14 @@ def _wrong_axis(tape: Tape, x: Any, n: int) -> list[Finding]:
                          "the probabilities of one class over all rows add up to 1, so rows compete with each other.",
                          f"{call.op}(x, dim=1)", call, 0.95)]  # fmt: skip
     return []
+
+
+def _same_target(t: Any, call: Call) -> list[Finding]:
+    if not isinstance(t, np.ndarray) or t.dtype.kind != "f" or t.size < 11 or not (t == t.flat[0]).all():
+        return []
+    return [Finding("one-class", "all targets are the same", f"all {t.size} targets are {t.flat[0]:g}",
+                    "a network that always answers this number has the smallest loss there is: nothing else is learned.",
+                    "DataLoader(data, shuffle=True)   # the rows are probably sorted by target", place=_at(call), confidence=0.9, stage="data")]  # fmt: skip
 
 
 def _binary_range(t: Any, call: Call) -> list[Finding]:

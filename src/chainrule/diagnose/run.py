@@ -126,7 +126,10 @@ def _look(
         loss = float(to_array(tape.loss).reshape(-1)[0])
         todo.add("initial loss", [], f"loss {loss:.4g}")
     if not broken:
-        todo.add("gradient flow", check_flow(budget, tape), _flow_line(budget))
+        flow = check_flow(budget, tape)
+        if flow and flow[0].code == "vanishing-gradient" and flow[0].numbers["ratio"] > 1e-5 and _learns(subject):
+            flow = []  # small, but nothing that keeps it from learning
+        todo.add("gradient flow", flow, _flow_line(budget))
         todo.add("units", [*check_units(tape, budget), *check_weights(tape, budget, model)], _units_line(tape))
         if clip is not None:
             todo.add("update ratios", _clip(tape, clip))
@@ -140,6 +143,16 @@ def _look(
         if not any(f.code in blocking for f in todo.findings):
             todo.add("update ratios", *check_learning_rate(subject))
     return budget
+
+
+def _learns(subject: Subject) -> bool:
+    """Whether a copy fits the batch quickly although its first layers get a small gradient."""
+    from .probes import train, usual
+
+    model, _ = subject.copy()
+    model.train()
+    trial = train(subject, model, usual(subject, model), 40, until=time.perf_counter() + 1.5)
+    return math.isfinite(trial.end) and trial.end < 0.5 * trial.start
 
 
 def _flow_line(budget: Budget | None) -> str:
@@ -168,7 +181,7 @@ def _clip(tape: Tape, clip: float) -> list[Finding]:
     from .loop import clipping
 
     total = math.sqrt(sum(math.exp(2 * min(g, 300)) for g in tape.parameter_grads.values()))
-    return clipping([total] * 8, [clip] * 8) if total > 10 * clip else []
+    return clipping([total] * 8, [clip] * 8) if total > 5 * clip else []
 
 
 def _from_error(error: Exception, subject: Subject, arrays: list[Any], y: Any) -> list[Finding]:

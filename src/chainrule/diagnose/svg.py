@@ -112,6 +112,8 @@ def lines_svg(panels: Sequence[tuple[str, str, dict[str, Sequence[float]], bool]
             out.append(f'<text x="{x0 - 6}" y="{y + 4:.1f}" text-anchor="end" {_FONT}>{word}</text>')
         out.append(f'<text x="{(x0 + x1) / 2}" y="{y1 + 16}" text-anchor="middle" {_FONT}>{escape(xlabel)}</text>')
         for i, (name, values) in enumerate(series.items()):
+            if not len(values):
+                continue
             points = " ".join(f"{px(j, len(values)):.1f},{py(v):.1f}" for j, v in enumerate(values) if math.isfinite(v))
             dash = ("", "6 3", "2 2", "8 2 2 2")[i % 4]
             out.append(f'<polyline points="{points}" fill="none" stroke="{LINES[i % 4]}" stroke-width="2" stroke-dasharray="{dash}"/>')

@@ -54,7 +54,7 @@ def check_graph(subject: Subject, tape: Tape, model: Any) -> list[Finding]:
     frozen = [n for n, p in named if not p.requires_grad]
     trained = [n for n, p in named if p.requires_grad]
     lost = [n for n in trained if n not in tape.parameter_grads]
-    found: list[Finding] = []
+    found: list[Finding] = _unregistered(tape, len(named))
     if frozen:
         found += _frozen(subject, model, frozen, len(named))
     if not lost:
@@ -81,6 +81,26 @@ def check_graph(subject: Subject, tape: Tape, model: Any) -> list[Finding]:
             f"call self.{idle[0].rpartition('.')[0] or idle[0]}(…) in forward, or delete it", layer=idle[0].rpartition(".")[0],
             confidence=0.9 if share < 1 else 0.7, stage="gradient flow", numbers={"parameters": idle}))  # fmt: skip
     return found
+
+
+def _unregistered(tape: Tape, registered: int) -> list[Finding]:
+    """Weights that the network multiplies with, but that are not among its parameters: layers in a plain list."""
+    own = [s for s in tape.steps if s.kind == "weight" and len(s.parents) > 1 and _leaf(s.parents[1])]
+    if not own:
+        return []
+    step = own[0]
+    return [Finding(
+        "not-in-optimizer", "weights that model.parameters() does not list", f"{len(own)} products with trainable tensors that are none of the {registered} registered parameters",
+        "layers in a plain list or dict (or tensors that are no nn.Parameter) are not found by parameters(), so no optimizer gets them.",
+        "self.layers = nn.ModuleList([...])   # instead of a plain list", layer=step.layer, place=str(step.place) if step.place else "",
+        confidence=0.95, stage="update ratios")]  # fmt: skip
+
+
+def _leaf(parent: Any) -> bool:
+    hops = 0
+    while not isinstance(parent, str) and parent is not None and parent.kind == "shape" and hops < 4:
+        parent, hops = next((p for p in parent.parents if p is not None), None), hops + 1
+    return parent == "leaf"
 
 
 def _few(names: list[str]) -> str:
@@ -171,7 +191,7 @@ def _decay(tape: Tape, model: Any, optimizer: Any) -> list[Finding]:
             grad2 += math.exp(2 * max(min(tape.parameter_grads[name], 300), -300))
     ratio = math.sqrt(decay2 / grad2) if grad2 > 0 else math.inf if decay2 else 0.0
     half = math.log(2) / per_step if per_step > 0 else math.inf
-    dominates = (ratio > 3 and not decoupled) or half < 60
+    dominates = (ratio > 3 and not decoupled) or half < 150
     if not value or not dominates:
         return []
     return [Finding(
@@ -212,6 +232,7 @@ def check_modes(subject: Subject, n: int) -> list[Finding]:
     active = [(name, m) for name, m in norms if m.training]
     if active and n == 1:
         found.append(_one_row(active[0][0]))
+    found += _noisy(subject)
     strong = [(name, m) for name, m in drops if getattr(m, "p", 0) >= 0.9]
     if strong:
         name, m = strong[0]
@@ -220,6 +241,24 @@ def check_modes(subject: Subject, n: int) -> list[Finding]:
             "p is the part that is dropped, not kept: hardly any signal and gradient gets through.", f"nn.Dropout({max(0.1, round(1 - m.p, 2)):g})",
             layer=name, confidence=0.9, stage="units", numbers={"p": float(m.p)}))  # fmt: skip
     return found
+
+
+def _noisy(subject: Subject) -> list[Finding]:
+    """Whether the network is still random in eval mode: a dropout that does not know of the mode."""
+    twin, _ = subject.copy()
+    twin.eval()
+    try:
+        with subject.tb.no_grad():
+            a, b = (to_array(twin(*subject.inputs, **subject.kwargs)) for _ in range(2))
+    except Exception:  # the recorded pass will say what is wrong
+        return []
+    if not isinstance(a, np.ndarray) or a.dtype.kind != "f" or a.shape != b.shape or np.array_equal(a, b, equal_nan=True):
+        return []
+    share = float((a != b).mean())
+    return [Finding(
+        "dropout-at-evaluation", "random in eval mode", f"two passes in eval mode differ in {share:.0%} of the outputs",
+        "something draws random numbers whatever the mode, such as F.dropout(x, p), whose training=True is its default.",
+        "F.dropout(x, p, training=self.training)   # or nn.Dropout(p)", confidence=0.85, stage="update ratios")]  # fmt: skip
 
 
 def _one_row(layer: str) -> Finding:
