@@ -1,4 +1,4 @@
-"""Twenty layers: how much of the gradient reaches the first one, with sigmoid, ReLU, residual connections, batch norm."""
+"""Twenty layers: how much gradient reaches the first, with sigmoid, ReLU, residual connections and batch norm."""
 
 import chainrule as torch
 from chainrule import nn
