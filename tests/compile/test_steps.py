@@ -19,9 +19,10 @@ OPTIMIZERS = {
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01),
     "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.05),
 }
+# No bias in front of a batch norm: its gradient is 0 but for rounding, which Adam would scale up to whole steps.
 MODELS = {
     "mlp": lambda: nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4)),
-    "batchnorm": lambda: nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Linear(16, 4)),
+    "batchnorm": lambda: nn.Sequential(nn.Linear(6, 16, bias=False), nn.BatchNorm1d(16), nn.Tanh(), nn.Linear(16, 4)),
     "layernorm": lambda: nn.Sequential(nn.Linear(6, 16), nn.LayerNorm(16), nn.GELU(), nn.Linear(16, 4)),
     "silu": lambda: nn.Sequential(nn.Linear(6, 16), nn.SiLU(), nn.Linear(16, 8), nn.ELU(), nn.Linear(8, 4)),
     "conv": lambda: nn.Sequential(nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 4)),

@@ -25,12 +25,14 @@ def function(name, kind):
         f"  %q = getelementptr {t}, ptr %o, i64 %i", *b.lines, f"  %j = add i64 %i, {lanes}",
         "  %c = icmp slt i64 %j, %n", "  br i1 %c, label %loop, label %done", "done:", "  ret void", "}",
     ]))  # fmt: skip
-    run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(native.load(module.text()).address("f"))
+    library = native.load(module.text())
+    run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(library.address("f"))
 
     def call(x):
         x = np.ascontiguousarray(np.resize(x, -(-len(x) // lanes) * lanes))
         y = np.empty_like(x)
         run(x.ctypes.data, y.ctypes.data, len(x))
+        assert library is not None  # keeps the code alive
         return x, y
 
     return call

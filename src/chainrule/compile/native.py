@@ -12,6 +12,7 @@ import platform
 import sys
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ __all__ = ["Library", "load", "cache_dir", "vector_bytes"]
 _MAGIC = b"chainrule-object-1\n"
 _lock = threading.RLock()
 _machine: Any = None
-_libraries: dict[str, Library] = {}
+_libraries: weakref.WeakValueDictionary[str, Library] = weakref.WeakValueDictionary()
 stats = {"compiled": 0, "from_disk": 0, "from_memory": 0}
 
 
@@ -36,6 +37,16 @@ def cache_dir() -> Path | None:
     return (Path(base) if base else Path.home() / ".cache") / "chainrule"
 
 
+def _new_machine() -> Any:
+    features = llvm.get_host_cpu_features()
+    flat = features.flatten()
+    if features.get("avx512f"):
+        flat += ",-prefer-256-bit"
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=flat, opt=2, reloc="pic", codemodel="jitdefault", jit=True
+    )
+
+
 def target_machine() -> Any:
     """The code generator for this processor, made once."""
     global _machine
@@ -43,13 +54,7 @@ def target_machine() -> Any:
         if _machine is None:
             llvm.initialize_native_target()
             llvm.initialize_native_asmprinter()
-            features = llvm.get_host_cpu_features()
-            flat = features.flatten()
-            if features.get("avx512f"):
-                flat += ",-prefer-256-bit"
-            _machine = llvm.Target.from_default_triple().create_target_machine(
-                cpu=llvm.get_host_cpu_name(), features=flat, opt=2, reloc="pic", codemodel="jitdefault", jit=True
-            )
+            _machine = _new_machine()
         return _machine
 
 
@@ -147,7 +152,8 @@ def load(text: str) -> Library:
                 _write(path, key, body)
         else:
             stats["from_disk"] += 1
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        # An engine owns its machine and frees it, so each needs one of its own.
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _new_machine())
         engine.add_object_file(llvm.ObjectFileRef.from_data(body))
         engine.finalize_object()
         library = _libraries[key] = Library(engine, text)

@@ -189,7 +189,8 @@ def machine_peak() -> float:
         b.store(total, "%out")
         b.line("ret void")
         module.functions.append("\n".join(["define void @peak(ptr %out, i64 %n) {", "entry:", *b.lines, "}"]))
-        run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(native.load(module.text()).address("peak"))
+        library = native.load(module.text())  # the code lives as long as this
+        run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(library.address("peak"))
         out = np.zeros(64, np.float32)
         n = 20000
         best = math.inf

@@ -1,0 +1,44 @@
+"""Object code on disk: found by the next process, ignored and rewritten when damaged or foreign."""
+
+import numpy as np
+import pytest
+
+from chainrule.compile import native
+from tests.compile.programs import record, run
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def compile_again(program, x):
+    native._libraries.clear()
+    before = dict(native.stats)
+    (got,), _ = run(program, [x], guard=0)
+    np.testing.assert_allclose(got, np.tanh(x * 3 + 0.25), rtol=1e-6)
+    return {k: native.stats[k] - before[k] for k in before}
+
+
+def test_the_next_process_loads_and_damaged_files_are_rewritten(folder):
+    x = np.random.default_rng(0).normal(size=(7, 9)).astype(np.float32)
+    program, _ = record(lambda t: (t * 3 + 0.25).tanh(), [x])
+    assert compile_again(program, x) == {"compiled": 1, "from_disk": 0, "from_memory": 0}
+    assert compile_again(program, x) == {"compiled": 0, "from_disk": 1, "from_memory": 0}
+    (file,) = folder.glob("*.o")
+    good = file.read_bytes()
+    for bad in (good[:-5], b"", b"something else", good[:200] + b"\x00" + good[201:], good[:-1] + bytes([good[-1] ^ 1])):
+        file.write_bytes(bad)
+        assert compile_again(program, x)["compiled"] == 1
+        assert file.read_bytes() == good
+    assert compile_again(program, x)["from_disk"] == 1
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("CHAINRULE_CACHE", str(blocked / "inside"))
+    x = np.ones((3, 5), np.float32)
+    program, _ = record(lambda t: (t * 3 + 0.25).tanh(), [x])
+    compile_again(program, x)
