@@ -134,7 +134,7 @@ def _(g, x, y):
 def _(g, out, x, y):
     # At x = 0 with y ≥ 0 the power is constant in y (0 · −∞ otherwise).
     if isinstance(x, (int, float)):
-        return where(y >= 0, g * 0, g * out * float("inf")) if x == 0 else g * (out * np.log(x))
+        return where(y >= 0, g * 0, g * out * float("inf")) if x == 0 else g * (out * float(np.log(x)))
     return where((x == 0) & (y >= 0), g * 0, g * (out * log(x)))
 
 
