@@ -24,11 +24,16 @@ __all__ = ["Explanation", "explain", "replayed"]
 def replayed(root: Any, variables: dict[str, Any] | None = None, **options: Any) -> Replay:
     """The named replay of a graph; names come from the caller's variables and source."""
     if isinstance(root, Variable):
-        replay = Replay(root, **options)
+        replay = Replay(unfolded(root), **options)
     else:
         raise TypeError(f"a tensor is needed whose gradient can be explained, not {type(root).__name__}")
     assign_names(replay, _variables() if variables is None else variables)
     return replay
+
+
+def unfolded(root: Any) -> Any:
+    """The graph with checkpoints opened: their nodes hide a function whose backward would touch the user's ``.grad``."""
+    return expanded(root, frozenset({"Checkpoint"})) if isinstance(root, Variable) and root._requires else root
 
 
 def _variables() -> dict[str, Any]:

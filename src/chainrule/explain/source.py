@@ -16,7 +16,7 @@ from ..graph.replay import Quantity, Replay, Step
 from ..graph.simplify import simplify
 from ..graph.trace import Recorder
 from ..graph.verify import verify
-from .explanation import _variables, replayed
+from .explanation import _variables, replayed, unfolded
 from .locals import _is_elementwise
 
 __all__ = ["BackwardSource", "backward_source"]
@@ -78,7 +78,7 @@ class _Traced(Replay):
         self.linked: dict[int, Any] = {}
         if not isinstance(loss, Variable):
             replayed(loss)
-        super().__init__(loss, backward=False, recorder=recorder)
+        super().__init__(unfolded(loss), backward=False, recorder=recorder)
         assign_names(self, variables)
         previous = state.grad, state.recorder
         state.grad, state.recorder = False, recorder

@@ -240,6 +240,8 @@ def assign_names(replay: Replay, variables: dict[str, Any] | None = None) -> Non
         name = arrays.get(id(q.array))
         if name is not None:
             wanted[q] = name
+    for q in replay.leaves:
+        wanted.setdefault(q, "w")
     _unique(replay, wanted)
 
 

@@ -8,6 +8,7 @@ and ``.grad`` stay untouched.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ def reachable(root: Any) -> list[Node]:
     return sorted(seen, key=lambda n: n.seq)
 
 
-def expanded(root: Any, names: frozenset[str] = frozenset({"lstm", "gru", "rnn"})) -> Any:
+def expanded(root: Any, names: frozenset[str] = frozenset({"lstm", "gru", "rnn", "Checkpoint"})) -> Any:
     """The same graph with some shortcuts written out by what they are derived from: a recurrence, step by step.
 
     Gives ``root`` itself when there is nothing to write out. The new nodes keep the old ones' places and modules.
@@ -72,8 +73,11 @@ def expanded(root: Any, names: frozenset[str] = frozenset({"lstm", "gru", "rnn"}
                 else:
                     source, output = edge if type(edge) is tuple else (edge, 0)
                     inputs.append(made[id(source), output])
-            call: Any = node.op.derived if node.op.name in names and node.op.derived is not None else node.op.call
-            result = call(*inputs, **node.params)
+            if node.op.name == "Checkpoint":
+                result = _checkpointed(node, inputs)
+            else:
+                call: Any = node.op.derived if node.op.name in names and node.op.derived is not None else node.op.call
+                result = call(*inputs, **node.params)
             outs = result if isinstance(result, (tuple, list)) else (result,)
             stack = [t._node[0] if type(t._node) is tuple else t._node for t in outs]
             while stack:
@@ -89,6 +93,25 @@ def expanded(root: Any, names: frozenset[str] = frozenset({"lstm", "gru", "rnn"}
         state.grad, state.recorder, state.saved_hooks = previous
     node, i = root._node if type(root._node) is tuple else (root._node, 0)
     return made[id(node), i]
+
+
+def _checkpointed(node: Node, inputs: list[Any]) -> Any:
+    """What a checkpoint hides: its function, run again with its graph kept (and the same random numbers)."""
+    forward = inspect.getclosurevars(getattr(node.op, "cls").forward).nonlocals  # noqa: B009
+    before = inspect.getclosurevars(getattr(node.op, "cls").backward).nonlocals.get("before")  # noqa: B009
+    arguments = list(forward["args"])
+    for i, t in zip(forward["places"], inputs[1:], strict=True):  # the first input is the anchor
+        arguments[i] = t
+    if before is None:
+        return forward["function"](*arguments, **forward["kwargs"])
+    from ..core.rng import default_generator
+
+    now = default_generator.get_state()
+    default_generator.set_state(before)
+    try:
+        return forward["function"](*arguments, **forward["kwargs"])
+    finally:
+        default_generator.set_state(now)
 
 
 class Edge(NamedTuple):
