@@ -442,7 +442,7 @@ def statistics_constant(tree):
             yield Planted(s, "value", None, s.value, template("rstd * g"))
 
 
-@mistake("missing-factor", "extra-factor", "factor", "wrong-operation", "activation")
+@mistake("missing-factor", "extra-factor", "factor", "wrong-operation", "activation", "softmax")  # in the softmax's own line
 def factor_dropped(tree):
     """One array factor of a product forgotten."""
     for parent, slot, i, n in binops(tree, ast.Mult):
@@ -451,7 +451,7 @@ def factor_dropped(tree):
             yield Planted(parent, slot, i, n, n.right)
 
 
-@mistake("wrong-operation", "extra-term", "missing-factor", "activation", "mask", "factor", "missing-term", "sum-mean")
+@mistake("wrong-operation", "extra-term", "missing-factor", "activation", "mask", "factor", "missing-term", "sum-mean", "softmax")
 def plus_for_times(tree):
     for parent, slot, i, n in binops(tree, ast.Mult):
         if not _in_slice(parent):
@@ -502,7 +502,7 @@ def result_reversed(tree):
             yield Planted(s, "value", None, s.value, template("(E)[::-1]", E=s.value))
 
 
-@mistake("off-by-one")
+@mistake("off-by-one", "flip")  # along an axis of length two they are the same
 def rolled(tree):
     yield from on_values(tree, "np.roll(E, 1, axis=0)")
 

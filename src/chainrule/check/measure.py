@@ -49,7 +49,8 @@ class Direction:
     names: tuple[str, ...]
     analytic: float
     slope: Slope
-    vector: Arrays
+    reach: float
+    """√Σ(gᵢvᵢ)²: the size that a random sum of these terms has."""
     tolerance: float = 0.0
     status: str = ""
 
@@ -128,13 +129,24 @@ class _Evaluator:
         return phi
 
 
+def power_of_two(x: float) -> float:
+    """The power of two below x.
+
+    >>> power_of_two(5.0)
+    4.0
+    """
+    return math.ldexp(1.0, math.frexp(x)[1] - 1)
+
+
 def array_scales(x: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
     """Per entry: its own size, or the array's where it is zero; and the array's root mean square (1 if all zero)."""
     top = float(np.max(np.abs(x), initial=0.0))
-    rms = top * math.sqrt(float(np.mean((x / top) ** 2))) if top > 0 else 1.0
+    flat = x.reshape(-1) / top if top > 0 else x.reshape(-1)
+    rms = top * math.sqrt(float(flat @ flat) / x.size) if top > 0 else 1.0
+    del flat
     own = np.array(np.abs(x))
     own[own == 0] = rms
-    return own, rms
+    return own, rms or 1.0
 
 
 def measure(
@@ -167,11 +179,12 @@ def measure(
             shape = problem.point[name].shape
             for flat in chosen:
                 flat = int(flat)
-                size = float(scales.reshape(-1)[flat])
+                # A power of two: x + h is then exact, also where x is so large that its own spacing matters.
+                size = power_of_two(float(scales.reshape(-1)[flat]))
                 slope = derivative(
                     evaluator.along_entry(name, flat),
                     m.value,
-                    scale=max(size, rms),
+                    scale=max(size, power_of_two(rms)),
                     smallest=size,
                     noise=m.noise,
                     expected=float(g[flat]),
@@ -196,8 +209,8 @@ def _choose(g: np.ndarray[Any, Any], full: bool, rng: np.random.Generator) -> np
     if full or n <= _ALL_BELOW:
         return np.arange(n)
     flat = np.abs(g.reshape(-1))
-    top = np.argsort(-np.where(np.isfinite(flat), flat, np.inf), kind="stable")[: _SAMPLED // 3]
-    rest = rng.choice(n, size=_SAMPLED - len(top) - 2, replace=False)
+    top = np.argpartition(flat, n - _SAMPLED // 3)[n - _SAMPLED // 3 :]
+    rest = rng.integers(0, n, size=_SAMPLED - len(top) - 2)
     return np.unique(np.concatenate([top, rest, [0, n - 1]]))
 
 
@@ -274,4 +287,5 @@ def _directions(
                 evaluator.along(vector), m.value, scale=1.0, smallest=1.0, noise=noise,
                 expected=analytic, magnitude=size * 1e-2,
             )  # fmt: skip
-            m.directions.append(Direction(names, analytic, slope, vector))
+            m.directions.append(Direction(names, analytic, slope, size))
+            del vector

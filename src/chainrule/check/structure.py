@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -119,17 +119,7 @@ class Layout:
 
     def rebuild(self, arrays: Mapping[str, Any]) -> Any:
         """The inputs in their own structure, with these leaves."""
-        leaves = iter([arrays[n] for n in self.names])
-
-        def build(item: Any) -> Any:
-            if isinstance(item, Mapping):
-                return {k: build(v) for k, v in item.items()}
-            if isinstance(item, (tuple, list)) and not _is_number_list(item):
-                return type(item)([build(v) for v in item]) if type(item) in (tuple, list) else tuple(map(build, item))
-            leaf = next(leaves)
-            return leaf
-
-        return build(self.tree)
+        return _build(self.tree, iter([arrays[n] for n in self.names]))
 
     def call(self, function: Callable[..., Any], arrays: Mapping[str, Any], *extra: Any) -> Any:
         """Call ``function`` the way the inputs were given: f(x), f(*inputs), f(**inputs) or f(dict)."""
@@ -194,6 +184,16 @@ class Layout:
                 f"{who} has {len(flat_list)} parts, but there are {len(self.names)} inputs: {', '.join(self.names)}.", "missing"
             )
         return dict(zip(self.names, flat_list, strict=True))
+
+
+def _build(item: Any, leaves: Iterator[Any]) -> Any:
+    # At module level: a nested function that calls itself is a cycle, and would keep the arrays until the next collection.
+    if isinstance(item, Mapping):
+        return {k: _build(v, leaves) for k, v in item.items()}
+    if isinstance(item, (tuple, list)) and not _is_number_list(item):
+        made = [_build(v, leaves) for v in item]
+        return made if type(item) is list else tuple(made)
+    return next(leaves)
 
 
 def _bind(function: Any, built: Mapping[str, Any], extra: tuple[Any, ...]) -> dict[str, Any]:

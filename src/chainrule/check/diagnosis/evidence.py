@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..measure import Measurement, _Evaluator, array_scales, quiet
+from ..measure import Measurement, _Evaluator, array_scales, power_of_two, quiet
 from ..numerics import derivative
 from ..problem import Arrays, Problem
 from ..verdict import Judgement
@@ -76,9 +76,9 @@ def gather(problem: Problem, m: Measurement, j: Judgement) -> Evidence:
             known = np.abs(numeric[name][np.isfinite(numeric[name])])
             magnitude = float(np.max(known, initial=0.0)) * 1e-3
             for flat in missing:
-                size = float(scales.reshape(-1)[flat])
+                size = power_of_two(float(scales.reshape(-1)[flat]))
                 s = derivative(
-                    evaluator.along_entry(name, int(flat)), m.value, scale=max(size, rms), smallest=size,
+                    evaluator.along_entry(name, int(flat)), m.value, scale=max(size, power_of_two(rms)), smallest=size,
                     noise=m.noise, magnitude=magnitude,
                 )  # fmt: skip
                 if math.isfinite(s.error) and not s.kink:

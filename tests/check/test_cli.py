@@ -1,0 +1,66 @@
+"""``chainrule check``: exit code 0 when right, 1 when wrong, 2 for bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SOURCE = '''
+import numpy as np
+import chainrule as torch
+
+check_inputs = np.array([0.3, 1.0])
+
+class Right(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return 2 * x * g
+
+class Wrong(Right):
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return x * g
+
+def f(x):
+    return np.sum(np.sin(x))
+
+def g(x):
+    return np.cos(x)
+'''
+
+
+@pytest.fixture
+def module(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(SOURCE)
+    return path
+
+
+def run(*args):
+    return subprocess.run([sys.executable, "-m", "chainrule", "check", *args], capture_output=True, text=True, timeout=120)
+
+
+def test_exit_codes(module):
+    right = run(f"{module}:Right")
+    assert right.returncode == 0 and right.stdout.startswith("PASS"), right.stderr
+    wrong = run(f"{module}:Wrong")
+    assert wrong.returncode == 1 and wrong.stdout.startswith("FAIL")
+    assert "2" in wrong.stdout and "mine.py:" in wrong.stdout
+    unknown = run(f"{module}:Rigth")
+    assert unknown.returncode == 2 and "Right" in unknown.stderr and "Traceback" not in unknown.stderr
+    assert run(str(module) + "x:f").returncode == 2
+
+
+def test_by_hand_and_json(module):
+    out = run(f"{module}:f", "--grad", "g", "--json", "--shape", "2,3")
+    assert out.returncode == 0, out.stderr
+    assert json.loads(out.stdout)["parameters"][0]["shape"] == [2, 3]
