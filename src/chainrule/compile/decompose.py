@@ -205,6 +205,64 @@ def _class_coefficients(
     return c / _sum(c, None, False) if reduction == "mean" else c
 
 
+@formula("lstm")
+def _lstm(*inputs: Any, reverse: bool) -> Any:
+    x, h, c, w_ih, w_hh, b_ih, b_hh, mask = inputs
+    if mask is not None or reverse or 0 in x.shape:
+        return None
+    t, n, i = x.shape
+    k = h.shape[1]
+    z = _call("matmul", _call("reshape", x, shape=(t * n, i)), _call("swap", w_ih))
+    if b_ih is not None:
+        z = z + (b_ih + b_hh)
+    steps = _call("unbind", _call("reshape", z, shape=(t, n, 4 * k)), dim=0)
+    w = _call("clone", _call("swap", w_hh))  # brought into row order once, not in every step
+    acts: list[Any] = []
+    cells, tanhs, states = [c], [], [h]
+    for z in steps:
+        parts = _call("split", z + _call("matmul", h, w), sizes=(k, k, k, k), dim=1)
+        i_, f, o = (_call("sigmoid", parts[j]) for j in (0, 1, 3))
+        g = _call("tanh", parts[2])
+        c = f * c + i_ * g
+        tc = _call("tanh", c)
+        h = o * tc
+        acts.append(_call("cat", i_, f, g, o, dim=1))
+        cells.append(c)
+        tanhs.append(tc)
+        states.append(h)
+    return (_call("stack", *states[1:], dim=0), c, *(_call("stack", *v, dim=0) for v in (acts, cells, tanhs, states)))
+
+
+@formula("lstm_backward")
+def _lstm_backward(
+    g_out: Any, g_c: Any, x: Any, w_ih: Any, w_hh: Any, b_ih: Any, mask: Any, acts: Any, cells: Any, tanh_c: Any,
+    states: Any, *, reverse: bool,
+) -> Any:  # fmt: skip
+    if mask is not None or reverse or 0 in x.shape:
+        return None
+    t, n, k = tanh_c.shape
+    given, gates, cell, tanhs = (_call("unbind", v, dim=0) for v in (g_out, acts, cells, tanh_c))
+    dc, dh = g_c, None
+    dzs: list[Any] = []
+    for s in range(t - 1, -1, -1):
+        i, f, g, o = _call("split", gates[s], sizes=(k, k, k, k), dim=1)
+        dh = given[s] if dh is None else dh + given[s]
+        dc = dc + dh * (o * (1 - tanhs[s] * tanhs[s]))
+        parts = (g * i * (1 - i) * dc, cell[s] * f * (1 - f) * dc, i * (1 - g * g) * dc, tanhs[s] * o * (1 - o) * dh)
+        dz = _call("cat", *parts, dim=1)
+        dzs.append(dz)
+        dc = dc * f
+        dh = _call("matmul", dz, w_hh)
+    flat = _call("reshape", _call("stack", *dzs[::-1], dim=0), shape=(t * n, 4 * k))
+    before = _call("stack", *_call("unbind", states, dim=0)[:-1], dim=0)
+    dx = _call("reshape", _call("matmul", flat, w_ih), shape=tuple(x.shape))
+    turned = _call("swap", flat)
+    dw = _call("matmul", turned, _call("reshape", x, shape=(t * n, x.shape[2])))
+    du = _call("matmul", turned, _call("reshape", before, shape=(t * n, k)))
+    db = _sum(flat, (0,), False)
+    return dx, dh, dc, dw, du, db, db
+
+
 def _traced(instr: Instr, function: Callable[..., Any]) -> Program | None:
     """The instruction's formula as a program over stand-ins of the arguments' shapes."""
     recorder = Recorder()

@@ -98,7 +98,7 @@ def _matches(access: Access, shape: tuple[int, ...], group: Group, at: tuple[int
 
 def _join(node: Node, group: Group) -> bool:
     """Add the node to the group if it fits."""
-    if group.kind == "call" or node.kind in ("matmul", "call") or group.permuted:
+    if group.kind in ("call", "join") or node.kind in ("matmul", "call", "join") or group.permuted:
         return False
     if group.kind == "matmul" and (node.kind == "reduce" or node.name == "one_hot"):
         return False
@@ -179,7 +179,7 @@ def _join(node: Node, group: Group) -> bool:
 
 
 def _fresh(node: Node) -> Group:
-    group = Group(node.kind if node.kind in ("matmul", "call") else "loop", node.shape)
+    group = Group(node.kind if node.kind in ("matmul", "call", "join") else "loop", node.shape)
     if node.kind == "reduce":
         n, axes = len(node.shape), node.axes
         if axes == tuple(range(n - len(axes), n)):
@@ -243,7 +243,7 @@ def make_groups(nodes: list[Node], targets: dict[Value, Value], fuse: bool = Tru
         if memory is not None:
             earliest = max(earliest, last_reader.get(memory, 0))
         found = None
-        if fuse and groups and node.kind not in ("matmul", "call"):
+        if fuse and groups and node.kind not in ("matmul", "call", "join"):
             lowest = max(earliest, len(groups) - 64)
             # The group that made what the node reads comes first: the value is still in registers there.
             makers = {where[v] for v in node.reads if v in where and math.prod(v.shape) > 1 and where[v] >= earliest}

@@ -23,13 +23,14 @@ from .decompose import Check
 from .gemm import emit_gemm
 from .groups import Group, make_groups
 from .ir import Module
-from .loops import Kernel, emit_loops
+from .loops import Kernel, emit_join, emit_loops
 from .memory import Plan, make_plan, nbytes
 from .nodes import Node, Storage, build, contiguous
 
 __all__ = ["Step", "build_step"]
 
 _CALLBACK = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
+EMITTERS = {"matmul": emit_gemm, "loop": emit_loops, "join": emit_join}
 CANARY = 0xA5
 _ATTRIBUTES = 'attributes #0 = { nounwind noinline "no-trapping-math"="true" "prefer-vector-width"="512" }'
 
@@ -132,7 +133,7 @@ class Step:
             if group.kind == "call":
                 self.kernels.append(("", None))
                 continue
-            emitter = emit_gemm if group.kind == "matmul" else emit_loops
+            emitter = EMITTERS[group.kind]
             kernel = emitter(module, group, self.kept, width)
             name = bodies.get(kernel.body)
             if name is None:
@@ -181,9 +182,7 @@ class Step:
         for group, (name, kernel) in zip(self.groups, self.kernels, strict=True):
             if kernel is None or name in bodies:
                 continue
-            bodies[name] = (emit_gemm if group.kind == "matmul" else emit_loops)(
-                module, group, self.kept, native.vector_bytes()
-            ).body
+            bodies[name] = EMITTERS[group.kind](module, group, self.kept, native.vector_bytes()).body
             module.functions.append(f"define internal void @{name}{bodies[name]}")
         calls, self.calls = self.calls, []
         module.functions.append(self.driver(module, clock=True))

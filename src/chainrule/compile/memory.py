@@ -40,7 +40,7 @@ def _safe_in_place(memory: Value, value: Value, at: int, groups: list[Group], us
     if any(i > at for i in uses.get(memory, ())):
         return False
     group = groups[at]
-    if group.level.get(value) != "full" or group.kind == "call":
+    if group.level.get(value) != "full" or group.kind in ("call", "join"):
         return not any(memory in n.reads for n in group.nodes)
     depth: dict[Value, int] = {}
     for node in group.nodes:

@@ -82,6 +82,21 @@ class Storage:
         full = (0,) * lead + tuple(0 if n == 1 else s for n, s in zip(v.shape, strides, strict=True))
         return Access(root, offset, squeeze(shape, full))
 
+    def views(self, instr: Instr) -> bool:
+        """The same for ops that give several views of one array."""
+        source = instr.args[0]
+        root, offset, strides = self.refs[source]
+        if math.prod(source.shape) == 0:
+            return False
+        base = np.lib.stride_tricks.as_strided(np.zeros(1, np.int8), source.shape, strides, writeable=False)
+        start = base.__array_interface__["data"][0]
+        for out, v in zip(instr.op.body(base, **instr.params), instr.outs, strict=True):
+            if math.prod(v.shape) == 0:
+                self.own(v)
+            else:
+                self.refs[v] = (root, offset + out.__array_interface__["data"][0] - start, tuple(out.strides))
+        return True
+
     def view(self, instr: Instr) -> bool:
         """Make the output of a view op an alias; False where the view cannot be expressed by strides."""
         source = instr.args[0]
@@ -206,6 +221,35 @@ def _matmul(instr: Instr, storage: Storage) -> Node | None:
     return node
 
 
+def _join(instr: Instr, storage: Storage) -> Node | None:
+    """``cat`` and ``stack``: each input is copied to its part of the result."""
+    if instr.op.name not in ("cat", "stack") or kind_of(instr.outs[0].dtype) is None:
+        return None
+    out = instr.outs[0]
+    if any(not isinstance(a, Value) or a.dtype != out.dtype for a in instr.args):
+        return None
+    rank = len(out.shape)
+    dim = instr.params["dim"] % rank
+    steps = contiguous(out.shape)
+    parts: list[tuple[tuple[int, ...], tuple[int, ...], int]] = []
+    args: list[Any] = []
+    at = 0
+    for a in instr.args:
+        root, offset, strides = storage.refs[a]
+        shape = a.shape
+        if instr.op.name == "stack":
+            shape, strides = (*shape[:dim], 1, *shape[dim:]), (*strides[:dim], 0, *strides[dim:])
+        if len(shape) != rank:
+            return None
+        if math.prod(shape):
+            args.append(Access(root, offset, strides))
+            parts.append((shape, steps, at * steps[dim]))
+        at += shape[dim]
+    node = Node("join", instr.op.name, instr, out, tuple(n for n in out.shape if n != 1), args, compute=kind_of(out.dtype) or "")
+    node.params = {"parts": parts}
+    return node
+
+
 def build(program: Program) -> tuple[list[Node], Storage]:
     """Every instruction as a node, in program order, views dissolved."""
     storage = Storage()
@@ -218,6 +262,8 @@ def build(program: Program) -> tuple[list[Node], Storage]:
     for instr in program.instrs:
         op = instr.op
         if (op.is_view or op.name in VIEWS) and len(instr.outs) == 1 and storage.view(instr):
+            continue
+        if op.name in ("split", "unbind") and storage.views(instr):
             continue
         out = instr.outs[0]
         if math.prod(out.shape) == 0 and len(instr.outs) == 1:
@@ -232,7 +278,10 @@ def build(program: Program) -> tuple[list[Node], Storage]:
             shape = tuple(n for n in x.shape if n != 1)
             node = Node("ew", "copy", instr, out, shape, [storage.broadcast(x, x.shape)], compute=kind_of(out.dtype) or "")
         else:
-            node = _elementwise(instr, storage) or _reduction(instr, storage) or _matmul(instr, storage)
+            node = (
+                _elementwise(instr, storage) or _reduction(instr, storage) or _matmul(instr, storage)
+                or _join(instr, storage)
+            )  # fmt: skip
         for o in instr.outs:
             storage.own(o)
         if node is None:

@@ -14,6 +14,7 @@ __all__ = ["fold", "simplify", "share", "drop", "PASSES"]
 LITERAL = {
     "add", "sub", "mul", "div", "pow", "gt", "ge", "lt", "le", "eq", "ne", "where", "maximum", "minimum",
 }  # fmt: skip
+_TAKES_APART = {"unbind": "stack", "split": "cat"}
 _IMPURE = {"bernoulli", "dropout", "multinomial"}
 
 
@@ -70,11 +71,22 @@ def simplify(program: Program) -> Program:
         if args != instr.args:
             instr = Instr(instr.op, args, instr.params, instr.outs, instr.place, instr.module)
         name, out = instr.op.name, instr.outs[0]
+        if name in _TAKES_APART and args[0] in made and made[args[0]].op.name == _TAKES_APART[name]:
+            # Taking apart what was just put together, the same way: the parts themselves.
+            parts = made[args[0]].args
+            dims = made[args[0]].params["dim"], instr.params["dim"]
+            if dims[0] == dims[1] and [o.shape for o in instr.outs] == [p.shape for p in parts] and all(
+                p.dtype == out.dtype for p in parts
+            ):
+                mapping.update(zip(instr.outs, parts, strict=True))
+                continue
         same: Value | None = None
         if name in ("mul", "div", "pow") and args[1] in (1, 1.0) and isinstance(args[1], (int, float)):
             same = args[0]
         elif name == "mul" and isinstance(args[0], (int, float)) and args[0] == 1:
             same = args[1]
+        elif name == "clone" and args[0] in made and made[args[0]].op.name == "swap":
+            same = None  # a transposed copy is made on purpose
         elif name in ("cast", "clone", "detach"):
             same = args[0]
         elif name == "neg" and args[0] in made and made[args[0]].op.name == "neg":
@@ -84,7 +96,8 @@ def simplify(program: Program) -> Program:
         if isinstance(same, Value) and same.shape == out.shape and same.dtype == out.dtype:
             mapping[out] = same
             continue
-        made[out] = instr
+        for o in instr.outs:
+            made[o] = instr
         instrs.append(instr)
     return _rebuild(program, instrs, mapping)
 
