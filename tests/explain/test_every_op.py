@@ -35,7 +35,9 @@ def _cases(name, dtype, limit=4):
             s: np.dtype(dtype) if isinstance(v, np.dtype) and v.kind == "f" else v for s, v in call.params.items()
         }
         out = op.call(*args, **params)
-        outs = [o for o in (out if isinstance(out, tuple) else (out,)) if isinstance(o, torch.Tensor) and o.requires_grad]
+        outs = [
+            o for o in (out if isinstance(out, tuple) else (out,)) if isinstance(o, torch.Tensor) and o.requires_grad
+        ]
         if not outs or not leaves:
             continue
         loss = None
@@ -77,7 +79,9 @@ def test_explained_entries_add_up(name):
             x = explain(loss, t)
             (grad,) = torch.autograd.grad(loss, t, retain_graph=True, allow_unused=True)
             entry = grad.numpy()[x.entry] if grad is not None else 0.0
-            assert x.value == pytest.approx(entry, rel=1e-12)  # a recurrence is written out step by step: other rounding
+            assert x.value == pytest.approx(
+                entry, rel=1e-12
+            )  # a recurrence is written out step by step: other rounding
             for e in x.chain:
                 assert e.total == pytest.approx(e.value, rel=1e-9, abs=1e-12), str(x)
             str(x), x.to_latex(), x.to_dict(), x._repr_html_()

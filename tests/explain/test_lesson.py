@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 
@@ -51,9 +52,7 @@ def test_one_weight_of_two_layers():
     a1 = torch.tanh(x @ W1)
     a = a1 @ w2
     L = ((a - y) ** 2).sum()
-    assert explain(L, W1[0, 1]).equation.split(" = ")[2] == (
-        "2(a[0,0] − y[0,0]) · w2[1,0] · (1 − a1[0,1]²) · x[0,0]"
-    )
+    assert explain(L, W1[0, 1]).equation.split(" = ")[2] == ("2(a[0,0] − y[0,0]) · w2[1,0] · (1 − a1[0,1]²) · x[0,0]")
 
 
 def _mlp():
@@ -136,12 +135,14 @@ def _equations_hold(printed, value):
     for line in printed.splitlines():
         line = re.sub(r"\s{2,}\S.*$", "", line.rstrip()) if not line.startswith(" ") else line
         values = []
-        for side in re.split(r" = |sum of \d+: ", re.sub(r"\s{3,}(through .*|\(\d+ more.*|\S+\.py:\d+.*)", "", line.strip())):
+        for side in re.split(
+            r" = |sum of \d+: ", re.sub(r"\s{3,}(through .*|\(\d+ more.*|\S+\.py:\d+.*)", "", line.strip())
+        ):
             try:
                 values.append(evaluate(side))
             except ValueError:
                 continue
-        for a, b in zip(values, values[1:], strict=False):
+        for a, b in itertools.pairwise(values):
             assert a == pytest.approx(b, rel=3e-5, abs=3e-6), line
             checked += 1
     assert checked

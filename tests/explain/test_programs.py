@@ -56,7 +56,7 @@ def gru():
 @case
 def rnn():
     m = nn.RNN(3, 4)
-    o, h = m(A(5, 2, 3))
+    o, _h = m(A(5, 2, 3))
     return (o * o).sum()
 
 

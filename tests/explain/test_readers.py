@@ -240,7 +240,10 @@ def test_steps_say_where_gradients_accumulate():
     x = torch.tensor(3.0, requires_grad=True)
     z = x * x + x
     steps = list(backward_steps(z))
-    assert [(s.op, [r.accumulates for r in s.inputs]) for s in steps] == [("add", [False, False]), ("mul", [True, True])]
+    assert [(s.op, [r.accumulates for r in s.inputs]) for s in steps] == [
+        ("add", [False, False]),
+        ("mul", [True, True]),
+    ]
     assert "+=" in str(steps[1])
 
 

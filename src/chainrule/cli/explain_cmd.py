@@ -18,11 +18,19 @@ __all__ = ["explain_command"]
 @click.command("explain")
 @click.argument("script", type=click.Path(path_type=Path))
 @click.argument("entry", required=False)
-@click.option("--loss", "loss_name", metavar="NAME", help="Explain this variable instead of the last scalar with backward().")
+@click.option(
+    "--loss", "loss_name", metavar="NAME", help="Explain this variable instead of the last scalar with backward()."
+)
 @click.option("--order", type=click.IntRange(1, 2), default=1, help="2: the second derivative.")
 @click.option("--source", is_flag=True, help="Print the backward pass as a NumPy program.")
 @click.option("--annotate", is_flag=True, help="Print the forward source with values and gradients.")
-@click.option("--draw", "picture", type=click.Path(path_type=Path), metavar="FILE", help="Draw the graph (.html, .svg, .mmd, .dot).")
+@click.option(
+    "--draw",
+    "picture",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the graph (.html, .svg, .mmd, .dot).",
+)
 @click.option("--step", is_flag=True, help="Walk the backward pass in the terminal.")
 @click.option("--latex", is_flag=True, help="Print the explanation as LaTeX.")
 @click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")
@@ -48,7 +56,9 @@ def explain_command(
             click.echo(room.annotate(loss, variables=variables).text(colour=sys.stdout.isatty()))
         if picture is not None:
             if picture.suffix not in (".html", ".svg", ".mmd", ".md", ".dot"):
-                raise click.ClickException(f"--draw writes .html, .svg, .mmd or .dot, not {picture.suffix or picture.name!r}")
+                raise click.ClickException(
+                    f"--draw writes .html, .svg, .mmd or .dot, not {picture.suffix or picture.name!r}"
+                )
             room.draw(loss, picture, variables=variables)
             click.echo(f"drawn: {picture}", err=as_json)
         if step:
@@ -103,7 +113,9 @@ def _run(script: Path, loss_name: str | None) -> tuple[Any, dict[str, Any]]:
     last = _Last()
     original = api.backward
 
-    def backward(tensors: Any, grad_tensors: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None) -> Any:
+    def backward(
+        tensors: Any, grad_tensors: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None
+    ) -> Any:
         roots = (tensors,) if isinstance(tensors, Variable) else tuple(tensors)
         root = roots[-1]
         if isinstance(root, Variable) and root._array.size == 1 and root._requires:
@@ -125,7 +137,9 @@ def _run(script: Path, loss_name: str | None) -> tuple[Any, dict[str, Any]]:
                 names = runpy.run_path(str(script), run_name="__main__")
             except SystemExit as leaving:
                 if last.root is None:
-                    raise click.ClickException(f"{script} ended with exit code {leaving.code} before any backward()") from None
+                    raise click.ClickException(
+                        f"{script} ended with exit code {leaving.code} before any backward()"
+                    ) from None
                 names = {}
             except click.ClickException:
                 raise
@@ -266,5 +280,9 @@ def _gradients(steps: Any) -> None:
     import numpy as np
 
     for name, g in steps.gradients.items():
-        body = np.array2string(g, precision=6, separator=", ") if g.size <= 12 else f"{g.shape} |·| = {np.linalg.norm(g):.6g}"
+        body = (
+            np.array2string(g, precision=6, separator=", ")
+            if g.size <= 12
+            else f"{g.shape} |·| = {np.linalg.norm(g):.6g}"
+        )
         click.echo(f"    {name}: {body}")

@@ -1,4 +1,4 @@
-"""See the backward pass: explained, written out, annotated, drawn, stepped through. All of it reads the recorded graph."""
+"""See the backward pass: explained, written out, annotated, drawn, stepped through; all read the recorded graph."""
 
 from __future__ import annotations
 

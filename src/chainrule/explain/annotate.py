@@ -90,7 +90,11 @@ class Annotation:
                 size = "none arrives" if norm is None else _short(norm)
                 out.append(f"      {name:<24} {str(shape).replace(' ', ''):<14} {size:>11} {paint(bar, tone)}".rstrip())
         for b in self.births:
-            out += ["", paint(f"The first value that is not a number, {b.direction}: {b.place}", "31"), f"    {b.source}"]
+            out += [
+                "",
+                paint(f"The first value that is not a number, {b.direction}: {b.place}", "31"),
+                f"    {b.source}",
+            ]
             out += [f"    {b.algebra}", f"    Instead: {b.rewrite}"]
         return "\n".join(out)
 
@@ -118,7 +122,13 @@ class Annotation:
                     continue
                 bar, tone = _bar(ln.norm, low, high)
                 colour = {"31": "#b35806", "33": "#b35806", "36": "#2166ac"}.get(tone, "#666")
-                cells = [str(ln.shape), _short(ln.mean), _short(ln.spread), f"{ln.zeros:.0%}", "" if ln.norm is None else _short(ln.norm)]
+                cells = [
+                    str(ln.shape),
+                    _short(ln.mean),
+                    _short(ln.spread),
+                    f"{ln.zeros:.0%}",
+                    "" if ln.norm is None else _short(ln.norm),
+                ]
                 rows.append(
                     f"<tr>{code}{''.join(f'<td>{escape(c)}</td>' for c in cells)}"
                     f'<td style="text-align:left;color:{colour}">{bar}{f" ×{ln.times}" if ln.times > 1 else ""} {escape(ln.bad)}</td></tr>'
@@ -134,7 +144,8 @@ class Annotation:
         """The listing as plain data."""
         return {
             "files": {
-                name: [{k: getattr(ln, k) for k in Line.__slots__} for ln in lines] for name, lines in self.files.items()
+                name: [{k: getattr(ln, k) for k in Line.__slots__} for ln in lines]
+                for name, lines in self.files.items()
             },
             "births": [{k: getattr(b, k) for k in Birth.__slots__} for b in self.births],
             "leaves": [{"name": n, "shape": s, "norm": g} for n, s, g in self.leaves],
@@ -230,7 +241,9 @@ def _bar(norm: float | None, low: float, high: float, width: int = 16) -> tuple[
     # At least four decades, so that a factor of two does not look like a cliff.
     decades = max(4.0, math.log10(high / low)) if low > 0 else 4.0
     share = 1 - math.log10(high / norm) / decades
-    return "█" * max(1, round(share * width)), "36" if norm < high * 1e-4 else "33" if share > 0.95 and high > 1e3 else "0"
+    return "█" * max(
+        1, round(share * width)
+    ), "36" if norm < high * 1e-4 else "33" if share > 0.95 and high > 1e3 else "0"
 
 
 def _paint(text: str, tone: str) -> str:
@@ -262,13 +275,14 @@ def births(replay: Replay) -> list[Birth]:
         if bad is None:
             continue
         inputs = [q for q in step.args if isinstance(q, Quantity) and q.array.dtype.kind == "f"]
-        if step.op.name in ("where", "masked_fill") and not np.isfinite(bad.array).all():
-            if all(np.isfinite(q.array).all() for q in inputs):
-                continue
+        if step.op.name in ("where", "masked_fill"):
+            continue  # an infinity that the user put in on purpose, to be masked
         if all(np.isfinite(q.array).all() for q in inputs):
             at = _first_bad(bad.array)
             values = ", ".join(
-                f"{entry_name(label(q), e)} = {shown(float(q.array[e]))}" for q in inputs if (e := _near(at, q, bad)) is not None
+                f"{entry_name(label(q), e)} = {shown(float(q.array[e]))}"
+                for q in inputs
+                if (e := _near(at, q, bad)) is not None
             )
             what = f"{step.op.name} of {values or 'finite values'} = {shown(float(bad.array[at]))}"
             found.append(_birth(step, "forward", what))
@@ -312,7 +326,9 @@ def _slope(step: Step, i: int, at: tuple[int, ...]) -> float:
 
 def _birth(step: Step, direction: str, algebra: str) -> Birth:
     place = step.place
-    rewrite = _REWRITES.get(step.op.name, f"keep the arguments of {step.op.name} where its value and derivative are finite")
+    rewrite = _REWRITES.get(
+        step.op.name, f"keep the arguments of {step.op.name} where its value and derivative are finite"
+    )
     return Birth(direction, str(place) if place else "", place.source if place else "", algebra, rewrite)
 
 

@@ -1,4 +1,4 @@
-"""``draw``: the graph as a picture: SVG for documents, one self-contained HTML page to walk through it, Mermaid, DOT."""
+"""``draw``: the graph as a picture: SVG for documents, one self-contained page to walk through, Mermaid, DOT."""
 
 from __future__ import annotations
 
@@ -53,9 +53,17 @@ class Drawing:
             views[box.id] = self.svg(box)
             titles[box.id] = {"title": box.title, "parent": parent}
             stack += [(c, box.id) for c in box.children if c.kind == "group"]
-        data = {"views": views, "titles": titles, "root": self.root.id, "steps": self._steps(), "top": root_label(self.replay)}
+        data = {
+            "views": views,
+            "titles": titles,
+            "root": self.root.id,
+            "steps": self._steps(),
+            "top": root_label(self.replay),
+        }
         text = json.dumps(data, ensure_ascii=False).replace("</", "<\\/")
-        return PAGE.replace("/*DATA*/null", text).replace("<!--TITLE-->", escape(f"Backward graph of {root_label(self.replay)}"))
+        return PAGE.replace("/*DATA*/null", text).replace(
+            "<!--TITLE-->", escape(f"Backward graph of {root_label(self.replay)}")
+        )
 
     def _repr_html_(self) -> str:
         page = escape(self.html(), quote=True)
@@ -108,10 +116,14 @@ class Drawing:
         lines = ["digraph backward {", "    node [shape=box, style=rounded];"]
         for b in boxes:
             text = (b.title + ("\n" + b.subtitle if b.subtitle and b.subtitle != b.title else "")).replace('"', '\\"')
-            shape = {"leaf": ", shape=ellipse", "data": ", shape=parallelogram", "group": ", peripheries=2"}.get(b.kind, "")
-            lines.append(f'    {names[id(b)]} [label={json.dumps(text, ensure_ascii=False)}{shape}];')
+            shape = {"leaf": ", shape=ellipse", "data": ", shape=parallelogram", "group": ", peripheries=2"}.get(
+                b.kind, ""
+            )
+            lines.append(f"    {names[id(b)]} [label={json.dumps(text, ensure_ascii=False)}{shape}];")
         for e in edges:
-            lines.append(f'    {names[id(e.source)]} -> {names[id(e.target)]} [label="{_shape(e.shape)}", penwidth={_pen(self, e.norm):.1f}];')
+            lines.append(
+                f'    {names[id(e.source)]} -> {names[id(e.target)]} [label="{_shape(e.shape)}", penwidth={_pen(self, e.norm):.1f}];'
+            )
         return "\n".join([*lines, "}"]) + "\n"
 
     def save(self, path: str | Path) -> Path:
@@ -127,7 +139,9 @@ class Drawing:
         return f"<drawing of {root_label(self.replay)}: {len(self.replay.steps)} steps; .save('graph.html') writes it>"
 
 
-def draw(loss: Any, path: str | Path | None = None, *, collapse: bool | None = None, variables: dict[str, Any] | None = None) -> Drawing:
+def draw(
+    loss: Any, path: str | Path | None = None, *, collapse: bool | None = None, variables: dict[str, Any] | None = None
+) -> Drawing:
     """Draw the graph behind a scalar: forward downwards, edges as wide as the gradient that flows back up.
 
     Args:
@@ -212,7 +226,8 @@ def _svg(drawing: Drawing, box: Box) -> str:
     in_place = len(boxes) <= 24
     texts = [_lines(drawing, b, in_place) for b in boxes]
     sizes = [
-        (max(64.0, 16 + max(len(t) * (8.0 if c == "t" else 7.5) for t, c in lines)), 12.0 + 15 * len(lines)) for lines in texts
+        (max(64.0, 16 + max(len(t) * (8.0 if c == "t" else 7.5) for t, c in lines)), 12.0 + 15 * len(lines))
+        for lines in texts
     ]
     index = {id(b): k for k, b in enumerate(boxes)}
     pairs = [(index[id(e.source)], index[id(e.target)]) for e in edges]
@@ -231,8 +246,12 @@ def _svg(drawing: Drawing, box: Box) -> str:
     ]
     for e, route in zip(edges, placed.routes, strict=True):
         kind = "e" if e.norm else "e none"
-        tip = f"{e.name} {_shape(e.shape)}" + (f", gradient back: |·| = {e.norm:.4g}" if e.norm is not None else ", no gradient")
-        out.append(f'<path class="{kind}" d="{_curve(route)}" stroke-width="{_pen(drawing, e.norm):.1f}"><title>{escape(tip)}</title></path>')
+        tip = f"{e.name} {_shape(e.shape)}" + (
+            f", gradient back: |·| = {e.norm:.4g}" if e.norm is not None else ", no gradient"
+        )
+        out.append(
+            f'<path class="{kind}" d="{_curve(route)}" stroke-width="{_pen(drawing, e.norm):.1f}"><title>{escape(tip)}</title></path>'
+        )
     for k, b in enumerate(boxes):
         bw, bh = sizes[k]
         x, y = placed.x[k] - bw / 2, placed.y[k] - bh / 2
@@ -251,7 +270,9 @@ def _svg(drawing: Drawing, box: Box) -> str:
         dark = _dark(fill)
         for row, (text, kind) in enumerate(texts[k]):
             ink = ' style="fill:#000"' if dark else ""
-            out.append(f'<text class="{kind}" x="8" y="{18 + 15 * row}" xml:space="preserve"{ink}>{escape(text)}</text>')
+            out.append(
+                f'<text class="{kind}" x="8" y="{18 + 15 * row}" xml:space="preserve"{ink}>{escape(text)}</text>'
+            )
         out.append("</g>")
     out.append("</svg>")
     return "".join(out)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -56,7 +55,9 @@ class Equation:
         return sum(t.value for t in self.terms) + self.rest
 
 
-def equations(replay: Replay, q: Quantity, entry: Entry, *, keep: int = 4, follow: int = 2, limit: int = 400) -> list[Equation]:
+def equations(
+    replay: Replay, q: Quantity, entry: Entry, *, keep: int = 4, follow: int = 2, limit: int = 400
+) -> list[Equation]:
     """The equations for ``q[entry]`` and what it rests on, in that order: q first, the root's readers last.
 
     Args:
@@ -116,9 +117,7 @@ def _equation(replay: Replay, q: Quantity, entry: Entry, keep: int) -> Equation:
             top = live[np.argsort(np.where(np.isnan(size), np.inf, size))[::-1][: keep + 1]]
             for k in top:
                 j = tuple(int(n) for n in np.unravel_index(flat[k], out.array.shape))
-                candidates.append(
-                    (float(products[k]), step, i, out, j, float(g[j]), float(jacobian[j]))
-                )
+                candidates.append((float(products[k]), step, i, out, j, float(g[j]), float(jacobian[j])))
             others = live.size - top.size
             if others > 0:
                 rest += float(products[live].sum() - products[top].sum())

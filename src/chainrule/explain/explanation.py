@@ -13,7 +13,7 @@ from ..core.variable import Variable
 from ..errors import IndexOutOfRange, UsageError, message
 from ..graph.naming import assign_names
 from ..graph.replay import Quantity, Replay, expanded
-from .entry import Equation, Entry, equations
+from .entry import Entry, Equation, equations
 from .expression import Expr, latex, numbers, shown, symbol, tex_name, text, times
 from .formula import definition, label, root_label, rule_text
 from .locals import entry_name
@@ -358,7 +358,11 @@ class Explanation:
                 rf"{self._tex_d(t.out, t.j)} \cdot {latex(t.factor, 2)}" for t in e.terms if t.factor is not None
             )
             values = " + ".join(_tex_numbers(_term_numbers(t)) for t in e.terms)
-            tail = rf" + \underbrace{{{_tex_numbers(shown(e.rest))}}}_{{{e.rest_count}\text{{ more}}}}" if e.rest_count else ""
+            tail = (
+                rf" + \underbrace{{{_tex_numbers(shown(e.rest))}}}_{{{e.rest_count}\text{{ more}}}}"
+                if e.rest_count
+                else ""
+            )
             rows = [sums + (r" + \dots" if e.rest_count else ""), values + tail, _tex_numbers(shown(self.value))]
         body = " \\\\\n".join(f"{left if not k else ''} &= {row}" for k, row in enumerate(rows))
         return "\\begin{aligned}\n" + body + "\n\\end{aligned}"
@@ -464,12 +468,18 @@ def _sum_text(x: Explanation, e: Equation) -> tuple[str, list[str]]:
         name = upper or formula if one or not upper else f"{upper} · {formula}"
         symbols.append(name)
         value = _term_numbers(t) if upper and not one else numbers(t.factor) if not upper else shown(t.upstream)
-        via = f"   through {label(t.out, x.replay)} {t.step.place or ''}" if len({id(k.step) for k in e.terms}) > 1 else ""
+        via = (
+            f"   through {label(t.out, x.replay)} {t.step.place or ''}"
+            if len({id(k.step) for k in e.terms}) > 1
+            else ""
+        )
         if e.count == 1:
             total = shown(t.value)
             rows.append(value if value == total else f"{value} = {total}")
         else:
-            rows.append(f"{name} = {value} = {shown(t.value)}{via}" if value != shown(t.value) else f"{name} = {value}{via}")
+            rows.append(
+                f"{name} = {value} = {shown(t.value)}{via}" if value != shown(t.value) else f"{name} = {value}{via}"
+            )
     if e.rest_count:
         symbols.append("…")
         rows.append(f"and {e.rest_count} more, together {shown(e.rest)}")

@@ -311,7 +311,7 @@ class _Style:
 
     def write(self, e: Expr, above: int = 0) -> str:
         body = self.body(e)
-        if self.by_number and e.kind in ("sym", "fn", "cond") or (e.kind == "num" and not self.by_number):
+        if (self.by_number and e.kind in ("sym", "fn", "cond")) or (e.kind == "num" and not self.by_number):
             return f"({body})" if body.startswith("−") and above > 0 else body
         return f"({body})" if _level(e) < above or (_level(e) == above and e.kind == "pow") else body
 
@@ -365,14 +365,15 @@ class _Style:
         out = ""
         for k, p in enumerate(parts):
             piece = self.write(p, _PRODUCT)
-            if k and self.by_number and p.kind in ("sym", "fn", "cond") and not piece.startswith("("):
-                if parts[k - 1].kind == "num":
-                    piece = f"({piece})"
+            bare = self.by_number and p.kind in ("sym", "fn", "cond") and not piece.startswith("(")
+            if k and bare and parts[k - 1].kind == "num":
+                piece = f"({piece})"
             if not k:
                 out = piece
-            elif parts[k - 1].kind == "num" and (piece[0] == "(" or (p.kind in ("sym", "pow") and not piece[0].isdigit())):
-                out += piece
-            elif p.kind == "add" and parts[k - 1].kind == "sym" and k == len(parts) - 1 and not self.by_number:
+            elif (
+                parts[k - 1].kind == "num"
+                and (piece[0] == "(" or (p.kind in ("sym", "pow") and not piece[0].isdigit()))
+            ) or (p.kind == "add" and parts[k - 1].kind == "sym" and k == len(parts) - 1 and not self.by_number):
                 out += piece
             else:
                 out += " · " + piece
@@ -400,4 +401,11 @@ def numbers(e: Expr, above: int = 0) -> str:
 
 def latex(e: Expr, above: int = 0) -> str:
     """With names, in LaTeX."""
-    return _Style(False, True).write(e, above).replace("−", "-").replace("·", r"\cdot ").replace("²", "^2").replace("³", "^3")
+    return (
+        _Style(False, True)
+        .write(e, above)
+        .replace("−", "-")
+        .replace("·", r"\cdot ")
+        .replace("²", "^2")
+        .replace("³", "^3")
+    )

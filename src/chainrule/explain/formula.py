@@ -104,7 +104,9 @@ def _made(step: Step, depth: int) -> Expr:
 
 
 def _setting(v: Any) -> str:
-    if isinstance(v, tuple) and any(isinstance(k, slice) or k is Ellipsis or k is None for k in v) or isinstance(v, slice):
+    if (isinstance(v, tuple) and any(isinstance(k, slice) or k is Ellipsis or k is None for k in v)) or isinstance(
+        v, slice
+    ):
         return ", ".join(_key(k) for k in (v if isinstance(v, tuple) else (v,)))
     return getattr(v, "name", None) or str(v)
 
@@ -138,7 +140,7 @@ def rule_text(step: Step, i: int, replay: Replay) -> str:
     bars = {"y\u0304" if single else "z\u0304": f"d{top}/d{out}", "z\u0304": f"d{top}/d{out}"}
     if "z\u0304" not in right:
         bars["y\u0304"] = f"d{top}/d{out}"
-    outputs = {"out", "y"} if single or "z\u0304" not in right and "y" not in op.inputs else {"out", "z"}
+    outputs = {"out", "y"} if single or ("z\u0304" not in right and "y" not in op.inputs) else {"out", "z"}
 
     def word(m: re.Match[str]) -> str:
         w = m.group(0)

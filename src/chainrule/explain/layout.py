@@ -6,6 +6,7 @@ linear in the drawing's size; a view holds some fifty boxes, so nothing cleverer
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 __all__ = ["Placed", "place"]
@@ -23,7 +24,12 @@ class Placed:
 
 
 def place(
-    sizes: list[tuple[float, float]], edges: list[tuple[int, int]], *, late: set[int] = frozenset(), gap: float = 26, rise: float = 44  # type: ignore[assignment]
+    sizes: list[tuple[float, float]],
+    edges: list[tuple[int, int]],
+    *,
+    late: set[int] = frozenset(),
+    gap: float = 26,
+    rise: float = 44,  # type: ignore[assignment]
 ) -> Placed:
     """Lay out boxes of the given sizes, top down. Boxes in ``late`` (leaves) stand just above their first reader."""
     n = len(sizes)
@@ -65,7 +71,7 @@ def place(
             down.append([])
             chain.append(k)
         chain.append(b)
-        for p, q in zip(chain, chain[1:], strict=False):
+        for p, q in itertools.pairwise(chain):
             down[p].append(q)
             up[q].append(p)
         chains.append(chain)
@@ -126,7 +132,9 @@ def _coordinates(
     return x
 
 
-def _settle(row: list[int], wish: list[float], x: list[float], sizes: list[tuple[float, float]], weight: list[float], gap: float) -> None:
+def _settle(
+    row: list[int], wish: list[float], x: list[float], sizes: list[tuple[float, float]], weight: list[float], gap: float
+) -> None:
     """Place a layer: important boxes where they wish to be, the others as near as these leave room."""
     reach = [0.0]  # the centre of box i if all stood side by side
     for i in range(1, len(row)):

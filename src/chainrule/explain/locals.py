@@ -139,7 +139,7 @@ def _elementwise(step: Step, entry: Entry, depth: int) -> Expr | None:
 
 
 def _settings(step: Step) -> dict[str, Any]:
-    return {**{k: v for k, v in step.op.settings.items()}, **step.node.params}
+    return {**dict(step.op.settings.items()), **step.node.params}
 
 
 # --- formulas ----------------------------------------------------------------------------------------------------
@@ -157,7 +157,9 @@ def local(step: Step, i: int, entry: Entry, j: Entry, value: float) -> Expr:
     if abs(value) < 1e6 and value == int(value):
         return number(value)
     target = step.args[i]
-    inner = target.name if isinstance(target, Quantity) and target.name else step.op.inputs[0 if step.op.variadic else i]
+    inner = (
+        target.name if isinstance(target, Quantity) and target.name else step.op.inputs[0 if step.op.variadic else i]
+    )
     outer = step.out.name or f"{step.op.name}{step.index}"
     return symbol(f"∂{entry_name(outer, j)}/∂{entry_name(inner, entry)}", value)
 
@@ -173,7 +175,7 @@ def _from_math(step: Step, i: int, entry: Entry, j: Entry) -> Expr | None:
     right = unicodedata.normalize("NFC", rule.math.split("=", 1)[1].strip())
     output = "z" if len(op.inputs) > 1 else "y"
     names = _inputs(step, j, 2)
-    names = {k: v for k, v in names.items()}
+    names = dict(names.items())
     out = quantity_symbol(step.out, j, 2)
     names.setdefault(output, out)
     names["out"] = out

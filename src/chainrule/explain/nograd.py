@@ -7,6 +7,8 @@ chain (detach, .data, .item(), an integer cast, a comparison, no_grad …) is na
 
 from __future__ import annotations
 
+# ruff: noqa: E501 - sentences
+
 import ast
 import linecache
 import os
@@ -89,7 +91,9 @@ def why_no_grad(x: Any, loss: Any = None) -> Cut:
         if x._node is not None and not x._retains:
             return _cut("not a leaf", f"{me} is not a leaf: backward() keeps gradients of leaves only",
                         fix=f"Call {name or 'x'}.retain_grad() before backward().")  # fmt: skip
-        state = "it has one" if x._grad is not None else "backward() has not run yet, or zero_grad() removed the gradient"
+        state = (
+            "it has one" if x._grad is not None else "backward() has not run yet, or zero_grad() removed the gradient"
+        )
         return _cut("none", f"{me} is behind the loss and can get a gradient: {state}")
     if x._node is not None and loss is None:
         return _cut("not a leaf", f"{me} is not a leaf: backward() keeps gradients of leaves only",
@@ -100,8 +104,13 @@ def why_no_grad(x: Any, loss: Any = None) -> Cut:
     if found is not None:
         return found
     if version(x._array) > 0:
-        return _cut("overwritten", f"{me} was overwritten in place after it was used", fix="Write to a new tensor instead.")
-    return _cut("unused", f"{me} is not used in computing {'the loss' if loss is not None else 'anything that backward() ran on'}")
+        return _cut(
+            "overwritten", f"{me} was overwritten in place after it was used", fix="Write to a new tensor instead."
+        )
+    return _cut(
+        "unused",
+        f"{me} is not used in computing {'the loss' if loss is not None else 'anything that backward() ran on'}",
+    )
 
 
 def _behind(x: Any, loss: Any) -> bool:
@@ -159,7 +168,10 @@ class _Follower:
     def block(self, body: list[ast.stmt], no_grad: bool = False) -> None:
         for s in body:
             if isinstance(s, (ast.With, ast.AsyncWith)):
-                off = any("no_grad" in ast.unparse(i.context_expr) or "inference_mode" in ast.unparse(i.context_expr) for i in s.items)
+                off = any(
+                    "no_grad" in ast.unparse(i.context_expr) or "inference_mode" in ast.unparse(i.context_expr)
+                    for i in s.items
+                )
                 self.block(s.body, no_grad or off)
             elif isinstance(s, (ast.For, ast.While, ast.If)):
                 self.block(s.body, no_grad)
@@ -195,7 +207,11 @@ class _Follower:
         if isinstance(e, ast.Name):
             if e.id in self.live:
                 self.used = True
-                return (False, self.cut("no_grad", "computed under no_grad(), nothing was recorded", e)) if no_grad else (True, None)
+                return (
+                    (False, self.cut("no_grad", "computed under no_grad(), nothing was recorded", e))
+                    if no_grad
+                    else (True, None)
+                )
             return False, self.cuts.get(e.id)
         carried, cut = False, None
         if isinstance(e, ast.Call) and isinstance(e.func, ast.Name) and e.func.id in self.functions and self.depth < 4:
@@ -216,7 +232,9 @@ class _Follower:
             if not text and name in ("to", "type") and any(k in ast.unparse(e) for k in ("int", "long", "bool")):
                 text = "a cast to integers carries no gradient"
             if text:
-                word = {"detach": "detach", "tensor": "tensor"}.get(name, "integer" if "integer" in text or "position" in text else "number")
+                word = {"detach": "detach", "tensor": "tensor"}.get(
+                    name, "integer" if "integer" in text or "position" in text else "number"
+                )
                 return False, self.cut(word, text, e)
         return True, None
 
@@ -267,7 +285,9 @@ def _last_assignment(name: str | None, frame: FrameType | None) -> Cut | None:
     filename, tree, body = scope
     found: Cut | None = None
     leaves = {
-        k for k, v in {**frame.f_globals, **frame.f_locals}.items() if isinstance(v, Variable) and v._requires and k != name
+        k
+        for k, v in {**frame.f_globals, **frame.f_locals}.items()
+        if isinstance(v, Variable) and v._requires and k != name
     }
     if not leaves:
         return None

@@ -72,11 +72,8 @@ def _results(replay: Replay) -> list[Box]:
         out = step.out
         if out.name is None and out is not replay.root and len(step.outs) == 1 and len(out.readers) == 1:
             reader = out.readers[0].step
-            if reader.place == step.place or (
-                reader.place and step.place and reader.place.line == step.place.line and reader.place.filename == step.place.filename
-            ):
-                if reader.module == step.module:
-                    owner[step.index] = owner[reader.index]
+            if _line(reader) == _line(step) and reader.module == step.module:
+                owner[step.index] = owner[reader.index]
     grouped: dict[int, list[Step]] = {}
     for step in replay.steps:
         grouped.setdefault(owner[step.index], []).append(step)
@@ -92,6 +89,10 @@ def _results(replay: Replay) -> list[Box]:
         boxes.append(box)
     # Steps inside a box may interleave with another's; its place in the order is that of its last step.
     return boxes
+
+
+def _line(step: Step) -> tuple[str, int] | None:
+    return None if step.place is None else (step.place.filename, step.place.line)
 
 
 def _short(text: str, width: int = 34) -> str:
@@ -143,7 +144,11 @@ def _crowded(boxes: list[Box]) -> list[Box]:
     """Long runs, gathered evenly until a screen holds them."""
     if len(boxes) <= _CROWD:
         return boxes
-    size = math.ceil(len(boxes) / math.ceil(math.sqrt(len(boxes)))) if len(boxes) <= _CROWD**2 else math.ceil(len(boxes) / _CROWD)
+    size = (
+        math.ceil(len(boxes) / math.ceil(math.sqrt(len(boxes))))
+        if len(boxes) <= _CROWD**2
+        else math.ceil(len(boxes) / _CROWD)
+    )
     out: list[Box] = []
     for at in range(0, len(boxes), size):
         run = boxes[at : at + size]
@@ -194,8 +199,10 @@ def edges_of(boxes: list[Box], replay: Replay) -> tuple[list[Box], list[Edge]]:
                 else:
                     if q.const and q.array.size == 1 and q.name is None:
                         continue
-                    inside = box.kind == "group" and len(read[id(q)]) == 1 and len(q.readers) == sum(
-                        1 for r in q.readers if home.get(r.step.index) is box
+                    inside = (
+                        box.kind == "group"
+                        and len(read[id(q)]) == 1
+                        and len(q.readers) == sum(1 for r in q.readers if home.get(r.step.index) is box)
                     )
                     if inside and q.maker is None:
                         continue  # a module's own parameters show when it is opened
@@ -209,7 +216,9 @@ def edges_of(boxes: list[Box], replay: Replay) -> tuple[list[Box], list[Edge]]:
                 if edge is None:
                     edge = found[edge_key] = Edge(source, box, label(q, replay), q.array.shape)
                 if s.sent and s.sent[i] is not None:
-                    squares[edge_key] = squares.get(edge_key, 0.0) + float((np.asarray(s.sent[i], np.float64) ** 2).sum())
+                    squares[edge_key] = squares.get(edge_key, 0.0) + float(
+                        (np.asarray(s.sent[i], np.float64) ** 2).sum()
+                    )
                     edge.norm = math.sqrt(squares[edge_key]) if math.isfinite(squares[edge_key]) else math.inf
     return list(outside.values()), list(found.values())
 

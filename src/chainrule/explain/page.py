@@ -1,5 +1,7 @@
 """The HTML page around a drawing. One file: style, script and data are inside, nothing is loaded from outside."""
 
+# ruff: noqa: E501 - the page, as it is served
+
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title><!--TITLE--></title>
 <meta name="viewport" content="width=device-width,initial-scale=1">

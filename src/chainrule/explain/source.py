@@ -137,7 +137,11 @@ class _Writer:
         parameters: dict[Value, tuple[str, Any]] = {}
         for v, q in sorted(outside.items(), key=lambda e: e[1].leaf is not None):
             if any(v in i.values for i in program.instrs) or v in program.outputs:
-                wish = q.name or ("w" if q.leaf is not None else {"b": "mask", "i": "index", "u": "index"}.get(q.array.dtype.kind, "const"))
+                wish = q.name or (
+                    "w"
+                    if q.leaf is not None
+                    else {"b": "mask", "i": "index", "u": "index"}.get(q.array.dtype.kind, "const")
+                )
                 parameters[v] = (self._name(v, wish), q)
         for v, q in named.items():
             self._name(v, "loss" if q is replay.root and q.name == "L" else q.name or "t")
@@ -242,21 +246,32 @@ class _Writer:
             if i == 0:
                 return f"{weight.name or 'W'}: carries the gradient from {out}'s space back to {me}'s"
             if i == 1:
-                return f"every sample's {step.args[0].name or 'input'} meets its d{out}; the product sums over the batch"
+                return (
+                    f"every sample's {step.args[0].name or 'input'} meets its d{out}; the product sums over the batch"
+                )
             return f"sum over the batch: {me} was broadcast"
         if isinstance(target, Quantity) and target.array.shape != step.out.array.shape and _is_elementwise(step):
             return f"sum over the batch: {me} was broadcast"
         if op.name == "relu":
             return f"relu′: passes where {me} > 0" + ("" if not op.kink else " (0 at 0)")
         if op.name == "cross_entropy":
-            return "softmax and cross-entropy together: p − y" + (", over n for the mean" if step.node.params.get("reduction") == "mean" else "")
+            return "softmax and cross-entropy together: p − y" + (
+                ", over n for the mean" if step.node.params.get("reduction") == "mean" else ""
+            )
         rule = op.rules[0 if op.variadic else i]
         return f"{op.name}: {rule.math}" if rule is not None else op.name
 
     # --- the text ---
 
     def _assemble(
-        self, parameters: Any, first: Any, second: Any, cached: list[str], result: dict[str, str], printer: Printer, root: str
+        self,
+        parameters: Any,
+        first: Any,
+        second: Any,
+        cached: list[str],
+        result: dict[str, str],
+        printer: Printer,
+        root: str,
     ) -> str:
         names = [n for n, _ in parameters.values()]
         out = [f'"""The computation of {root} and its backward pass, in NumPy."""', "", "import numpy as np"]
@@ -318,10 +333,13 @@ def _aligned(lines: list[tuple[str, str]]) -> list[str]:
 def _view(printer: Printer, v: Value) -> bool:
     """Whether a forward value is a view that the backward part can take again."""
     made: Instr | None = printer.maker.get(v)
-    return made is not None and made.op.name in ("swap",) and isinstance(made.args[0], Value) and made.args[0] in printer.names
+    return (
+        made is not None
+        and made.op.name in ("swap",)
+        and isinstance(made.args[0], Value)
+        and made.args[0] in printer.names
+    )
 
 
 def _all_equal(array: Any) -> bool:
     return isinstance(array, np.ndarray) and array.size > 0 and bool((array == array.reshape(-1)[0]).all())
-
-

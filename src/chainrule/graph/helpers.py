@@ -56,7 +56,9 @@ class Helpers:
         outer = {**variables.globals, **variables.nonlocals}
         given = {n.arg for n in ast.walk(made) if isinstance(n, ast.arg)}
         local = {n.id for n in ast.walk(made) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)} - given
-        called = [n.id for n in ast.walk(made) if isinstance(n, ast.Name) and n.id in outer and n.id not in given | local]
+        called = [
+            n.id for n in ast.walk(made) if isinstance(n, ast.Name) and n.id in outer and n.id not in given | local
+        ]
         self.reserved |= given
         names = {n: self.expression(n, outer[n]) for n in called}
         clashes = local & {e.id for e in names.values() if isinstance(e, ast.Name)}

@@ -19,7 +19,7 @@ import numpy as np
 from ..core import variable
 from ..core.locate import Place
 from ..core.variable import Variable
-from .replay import Quantity, Replay, Step
+from .replay import Quantity, Replay
 
 __all__ = ["assign_names", "identifier", "target_name"]
 
@@ -114,7 +114,11 @@ def _operands(place: Place | None, count: int) -> list[str | None]:
     elif isinstance(node, ast.Call):
         parts = list(node.args)
         # x.relu() has a tensor before the dot; F.relu(x) and self.layer(x) do not.
-        if isinstance(node.func, ast.Attribute) and hasattr(tensor_type(), node.func.attr) and not _is_module(node.func.value):
+        if (
+            isinstance(node.func, ast.Attribute)
+            and hasattr(tensor_type(), node.func.attr)
+            and not _is_module(node.func.value)
+        ):
             parts.insert(0, node.func.value)
         if any(isinstance(p, ast.Starred) for p in parts):
             parts = []
@@ -131,7 +135,11 @@ def _is_module(node: ast.AST) -> bool:
     if text is None:
         return False
     head = text.split(".")[0]
-    return text in ("self", "cls") or head in ("torch", "chainrule", "cr", "F", "nn", "functional", "T", "tc") or text.endswith("functional")
+    return (
+        text in ("self", "cls")
+        or head in ("torch", "chainrule", "cr", "F", "nn", "functional", "T", "tc")
+        or text.endswith("functional")
+    )
 
 
 def tensor_type() -> type:
@@ -185,7 +193,7 @@ def _held(variables: dict[str, Any]) -> tuple[dict[int, str], dict[tuple[int, in
                     put(k, t)
                 for k, t in v.named_buffers():
                     put(k, t)
-            except Exception:  # noqa: BLE001, S112 - a half-made module must not break an explanation
+            except Exception:  # noqa: S112 - a half-made module must not break an explanation
                 continue
         elif not isinstance(v, type) and type(v).__module__ not in ("builtins", "numpy") and hasattr(v, "__dict__"):
             for k, t in public(list(vars(v).items())) if len(vars(v)) < 200 else []:
@@ -224,8 +232,8 @@ def assign_names(replay: Replay, variables: dict[str, Any] | None = None) -> Non
                     wanted.setdefault(step.out, name)
         operands = _operands(place, len(step.args))
         for q, name in zip(step.args, operands, strict=True):
-            if isinstance(q, Quantity) and name is not None and (q.maker is None or q not in wanted):
-                if q.maker is None or (q.maker.place != place and _plausible(q, name)):
+            if isinstance(q, Quantity) and name is not None:
+                if q.maker is None or (q not in wanted and q.maker.place != place and _plausible(q, name)):
                     wanted.setdefault(q, name)
         for i, q in enumerate(step.outs):
             held = nodes.get((id(step.node), i))

@@ -27,7 +27,9 @@ _VIEWS = {"swap", "reshape", "expand", "getitem", "permute", "cast"}
 class Printer:
     """Prints parts of one program. ``names`` maps values to identifiers; ``notes`` to the comment of their line."""
 
-    def __init__(self, program: Program, names: dict[Value, str], notes: dict[Value, str], *, outputs: Iterable[Value] = ()) -> None:
+    def __init__(
+        self, program: Program, names: dict[Value, str], notes: dict[Value, str], *, outputs: Iterable[Value] = ()
+    ) -> None:
         self.program = program
         self.names = names
         self.notes = notes
@@ -43,7 +45,9 @@ class Printer:
         self.pending: dict[Value, ast.expr] = {}
         self.like_number: set[Value] = set()
         self.read: set[str] = set()
-        self.sizes = sorted({n for i in program.instrs for o in i.outs for n in (*o.shape, int(np.prod(o.shape)))} - {0, 1})
+        self.sizes = sorted(
+            {n for i in program.instrs for o in i.outs for n in (*o.shape, int(np.prod(o.shape)))} - {0, 1}
+        )
         self.crossing: set[Value] = set()
 
     # --- names ---
@@ -136,9 +140,7 @@ class Printer:
         """The op's body as a helper function, called."""
         name = self.helpers.name_of(instr.op.body, instr.op.name)
         self.taken.add(name)
-        keywords = [
-            ast.keyword(k, ast.parse(_setting(v), mode="eval").body) for k, v in instr.params.items()
-        ]
+        keywords = [ast.keyword(k, ast.parse(_setting(v), mode="eval").body) for k, v in instr.params.items()]
         return ast.Call(ast.Name(name, ast.Load()), [self._as_array(instr, a) for a in instr.args], keywords)
 
     def _as_array(self, instr: Instr, a: Any) -> ast.expr:
@@ -183,7 +185,8 @@ class Printer:
         plain = len(instr.outs) - len(instr.op.residuals)
         wishes = ["t"] * plain + list(instr.op.residuals)
         targets = ", ".join(
-            self.named(o, w) if self.uses.get(o) or o in self.names else "_" for o, w in zip(instr.outs, wishes, strict=True)
+            self.named(o, w) if self.uses.get(o) or o in self.names else "_"
+            for o, w in zip(instr.outs, wishes, strict=True)
         )
         note = next((self.notes[o] for o in instr.outs if o in self.notes), "")
         return f"{targets}{',' if len(instr.outs) == 1 else ''} = {ast.unparse(self._call(instr))}", note
@@ -196,9 +199,9 @@ class _Plain(ast.NodeTransformer):
         self.generic_visit(node)
         kept: list[ast.keyword] = []
         for k in node.keywords:
-            if k.arg in ("axis", "keepdims") and isinstance(k.value, ast.Constant):
-                if k.value.value is None or k.value.value is False:
-                    continue
+            constant = k.value.value if isinstance(k.value, ast.Constant) else ...
+            if k.arg in ("axis", "keepdims") and (constant is None or constant is False):
+                continue
             if k.arg == "axis" and isinstance(k.value, ast.Tuple) and len(k.value.elts) == 1:
                 k = ast.keyword(k.arg, k.value.elts[0])
             kept.append(k)
@@ -240,7 +243,11 @@ def _array_text(a: np.ndarray[Any, Any]) -> str:
         return f"np.zeros({a.shape}, {kind})"
     if number is not None:
         n = number.item()
-        body = _setting(n) if not isinstance(n, float) else (repr(int(n)) if np.isfinite(n) and n == int(n) else _setting(n))
+        body = (
+            _setting(n)
+            if not isinstance(n, float)
+            else (repr(int(n)) if np.isfinite(n) and n == int(n) else _setting(n))
+        )
         if a.ndim == 0:
             return f"{kind}({body})"
         if n in (0, 1) and a.dtype.kind == "f" and not (n == 0 and np.signbit(number)):

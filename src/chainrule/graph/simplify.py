@@ -20,7 +20,9 @@ _FOLD_LIMIT = 1 << 22
 
 def uniform(array: np.ndarray[Any, Any]) -> Any:
     """The one number that an array repeats without storing it repeatedly (0-d, or all strides 0); else None."""
-    if array.size and (array.ndim == 0 or all(s == 0 or n == 1 for s, n in zip(array.strides, array.shape, strict=True))):
+    if array.size and (
+        array.ndim == 0 or all(s == 0 or n == 1 for s, n in zip(array.strides, array.shape, strict=True))
+    ):
         return array[(0,) * array.ndim]
     return None
 
@@ -232,5 +234,3 @@ def simplify(program: Program, constants: Iterable[Value] = (), keep: Iterable[V
     instead.update(common(program, keep))
     dead_code(program)
     return instead
-
-

@@ -32,9 +32,7 @@ def _index(k: Any) -> str:
 def _sum_to(args: Any, params: Any, out: Value) -> str:
     x, shape = args[0], tuple(params["shape"])
     lead = len(x.shape) - len(shape)
-    axes = tuple(range(lead)) + tuple(
-        i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1
-    )
+    axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1)
     if not shape and len(axes) == len(x.shape):
         return "{x}.sum()"
     axis = repr(axes[0]) if len(axes) == 1 else repr(axes)

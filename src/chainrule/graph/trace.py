@@ -176,9 +176,8 @@ class Recorder:
         """The value that a tensor or array has now."""
         array = x._array if isinstance(x, Variable) else x
         found = self._values.get(id(array))
-        if found is not None:
-            if not self._written or found[1] >= self._last_write(array):
-                return found[0]
+        if found is not None and (not self._written or found[1] >= self._last_write(array)):
+            return found[0]
         if isinstance(x, Variable) and x._base is not None and (found is not None or self._last_write(array)):
             return self._view_again(x)
         if found is None:
