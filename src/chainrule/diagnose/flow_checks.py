@@ -88,6 +88,8 @@ def check_flow(budget: Budget | None, tape: Tape) -> list[Finding]:
     if cut is not None:
         return [cut]
     forward = _forward_growth(budget)
+    if total == -math.inf and _zero_for_now(budget, tape):
+        return []
     if total < low:
         return [_vanishing(budget, tape, total)]
     if total > high:
@@ -111,6 +113,12 @@ def _overwritten(budget: Budget) -> Finding | None:
                     "make a new tensor from the old one instead of overwriting it: h = f(h), not h[...] = value", layer=step.layer, place=_place(step),
                     confidence=0.9, numbers={"op": step.op})  # fmt: skip
     return None
+
+
+def _zero_for_now(budget: Budget, tape: Tape) -> bool:
+    """Whether the gradient stops at zero weights that are about to change: a head that starts at zero."""
+    last = next((x for x in reversed(budget.layers) if x.change == -math.inf), None)
+    return last is not None and last.gain == 0.0 and not _really_stuck(tape, last.weight)
 
 
 def _forward_growth(budget: Budget) -> float:
@@ -247,7 +255,7 @@ def check_units(tape: Tape, budget: Budget | None) -> list[Finding]:
         if units is None or _feeds_loss(step) and step.consumers and len(tape.weights) > 1 and _is_last(step):
             continue
         dead, always, sure = units
-        if sure >= 0.4 and sure - always >= 0.3 and (worst is None or sure > worst[0]):
+        if sure >= 0.4 and sure - always >= 0.3 and (sure >= 0.9 or _shifted(step)) and (worst is None or sure > worst[0]):
             worst = (sure, dead, step)
     for step in tape.steps:
         if step.op == "relu" and worst is None and not isinstance(step.out, np.ndarray) and step.zero_rows == 1.0:
@@ -265,6 +273,17 @@ def check_units(tape: Tape, budget: Budget | None) -> list[Finding]:
             layer=(below.layer if below is not None and below.layer else step.layer), place=_place(step), confidence=0.95 if sure > 0.7 else 0.8,
             stage="units", numbers={"dead": dead, "sure": sure}))  # fmt: skip
     return found
+
+
+def _shifted(step: Step) -> bool:
+    """Whether pre-activations are negative as a whole. In a deep layer all rows look alike, so about half of the units
+    are silent and half always on by chance, symmetrically around 0: that is no illness."""
+    x = step.inputs[0] if step.inputs else None
+    if not isinstance(x, np.ndarray) or x.ndim < 2:
+        return True
+    axes = (0,) if x.ndim == 2 else (0, *range(2, x.ndim)) if x.ndim == 4 else tuple(range(x.ndim - 1))
+    means = x.astype(np.float64).mean(axis=axes)
+    return float(means.mean()) < -0.6 * float(means.std())
 
 
 def _is_last(step: Step) -> bool:
@@ -329,9 +348,9 @@ def check_weights(tape: Tape, budget: Budget | None, model: Any) -> list[Finding
             large.append((gain, step, name))
         elif 0 < gain < 0.12:
             small.append((gain, step, name))
-    blocked = [(s, n) for s, n in zero if n not in final or len(zero) == len(steps)]
-    if blocked and _really_stuck(tape, blocked, values):
-        step, name = blocked[0]
+    stuck = [(s, n) for s, n in zero if _really_stuck(tape, n)]
+    if stuck:
+        step, name = stuck[0]
         found.append(Finding(
             "zero-init", "weights that start at zero", f"{len(zero)} weight matri{'x' if len(zero) == 1 else 'ces'} all zero, the first is {name}",
             "with W = 0 the layer below gets the gradient Wᵀδ = 0, and all units of this layer stay equal.",
@@ -374,15 +393,9 @@ def _gain_of(w: Any) -> float:
 def _rows_differ_elsewhere(values: dict[str, Any], name: str, rows: int) -> bool:
     """Whether something else (a bias with different entries) tells the units apart."""
     bias = values.get(name.rpartition("weight")[0] + "bias") if name.endswith("weight") else None
-    return bias is not None and bias.ndim == 1 and len(bias) == rows and not (bias == bias[0]).all() and float(np.std(bias)) > 1e-3
+    return bias is not None and bias.ndim == 1 and len(bias) == rows and not (bias == bias[0]).all() and float(np.std(bias)) > float(np.linalg.norm(values[name].reshape(rows, -1)[0]))
 
 
-def _really_stuck(tape: Tape, blocked: list[tuple[Step, str]], values: dict[str, Any]) -> bool:
-    """Zero weights do no harm where another path (a skip) carries the gradient past them."""
-    for step, _ in blocked:
-        below = [p for p in step.parents if isinstance(p, Step)]
-        for p in below:
-            if p.total > -math.inf and p.kind not in ("swap",) and not all(k == "swap" for k in (p.op,)):
-                return False
-    dead = [n for n, g in tape.parameter_grads.items() if g == -math.inf and not n.endswith("bias")]
-    return bool(dead) or len(tape.parameter_grads) == 0
+def _really_stuck(tape: Tape, name: str) -> bool:
+    """A zero matrix that itself gets a gradient leaves zero at the first step: a zero head, a zero residual branch."""
+    return tape.parameter_grads.get(name, -math.inf) == -math.inf

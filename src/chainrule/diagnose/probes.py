@@ -153,7 +153,8 @@ def check_learning_rate(subject: Subject, seconds: float = 3.0, steps: int = 20)
     if rise or (ratio > 0.3 and own.end > 0.7 * own.start):
         tried = {f: _with_lr(subject, f, steps, until) for f in (0.1, 0.01, 0.001)}
         best = min(tried, key=lambda f: tried[f].end)
-        if tried[best].end < min(own.end, own.start) - 0.03 * abs(own.start):
+        calmer = rise and max(own.losses) > 2 * abs(own.start) and float(np.mean(tried[best].losses)) < 0.7 * float(np.mean(own.losses))
+        if tried[best].end < min(own.end, own.start) - 0.03 * abs(own.start) or calmer:
             return [
                 Finding("lr-too-large", "learning rate too large", f"{line}; at lr {lr * best:g}: {tried[best].start:.4g} → {tried[best].end:.4g}",
                         "each step jumps past the valley's floor and lands higher on the other side.", f"lr={lr * best:.1g}",

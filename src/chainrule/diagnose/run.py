@@ -151,8 +151,8 @@ def _learns(subject: Subject) -> bool:
 
     model, _ = subject.copy()
     model.train()
-    trial = train(subject, model, usual(subject, model), 40, until=time.perf_counter() + 1.5)
-    return math.isfinite(trial.end) and trial.end < 0.5 * trial.start
+    trial = train(subject, model, usual(subject, model), 80, until=time.perf_counter() + 1.5)
+    return math.isfinite(trial.end) and trial.end < 0.6 * trial.start
 
 
 def _flow_line(budget: Budget | None) -> str:

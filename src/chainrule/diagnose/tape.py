@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -244,7 +246,8 @@ def record(model: Any, forward: Any, names: dict[int, str], original: Any = None
     previous = state.recorder
     state.recorder = spy
     try:
-        tape.output, tape.loss = forward()
+        with unfused():
+            tape.output, tape.loss = forward()
     finally:
         state.recorder = previous
     tape.calls, tape.used = spy.calls, spy.used
@@ -263,6 +266,33 @@ def record(model: Any, forward: Any, names: dict[int, str], original: Any = None
     spy.values[loss._node] = loss._array
     _backward(tape, loss, spy, chain_name, parameters)
     return tape
+
+
+@contextmanager
+def unfused() -> Iterator[None]:
+    """Whole recurrent layers run step by step, through what they are proved equal to: the gradient's way through time shows."""
+    from ..core.op import registry
+    from ..ops import rnn as ops
+
+    kept = {name: getattr(ops, name) for name in ("rnn", "gru", "lstm")}
+
+    def stepwise(name: str) -> Any:
+        described = registry[name]
+        derived: Any = described.derived
+        count = derived.__code__.co_argcount
+
+        def run(*inputs: Any, **settings: Any) -> Any:
+            return derived(*inputs, *(None,) * (count - len(inputs)), **settings)
+
+        return run
+
+    try:
+        for name in kept:
+            setattr(ops, name, stepwise(name))
+        yield
+    finally:
+        for name, call in kept.items():
+            setattr(ops, name, call)
 
 
 def _namer(names: dict[int, str]) -> Any:
