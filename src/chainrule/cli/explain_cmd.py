@@ -159,7 +159,8 @@ def _run(script: Path, loss_name: str | None) -> tuple[Any, dict[str, Any]]:
             return chosen, names
     if last.root is None:
         raise click.ClickException(
-            f"{script} never calls backward(), so there is no gradient to explain; call loss.backward(), or say --loss NAME"
+            f"{script} never calls backward(), so there is no gradient to explain; "
+            "call loss.backward(), or say --loss NAME"
         )
     from ..core import inplace
 

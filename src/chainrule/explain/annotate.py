@@ -80,7 +80,8 @@ class Annotation:
                 times = f" ×{line.times}" if line.times > 1 else ""
                 grad = "" if line.norm is None else _short(line.norm)
                 bar, tone = _bar(line.norm, low, high)
-                row = f"{head}  {shape:<14} {_short(line.mean):>10} {_short(line.spread):>10} {line.zeros:>6.0%} {grad:>11} "
+                row = f"{head}  {shape:<14} {_short(line.mean):>10} {_short(line.spread):>10} {line.zeros:>6.0%}"
+                row += f" {grad:>11} "
                 out.append((row + paint(bar, tone) + times + (f"  ← {line.bad}" if line.bad else "")).rstrip())
             out.append("")
         if self.leaves:
@@ -114,13 +115,15 @@ class Annotation:
         rows: list[str] = []
         for name, lines in self.files.items():
             rows.append(f'<tr><th colspan="8" style="text-align:left">{escape(name)}</th></tr>')
-            rows.append("<tr><th></th><th></th><th>shape</th><th>mean</th><th>spread</th><th>zeros</th><th>|gradient|</th><th></th></tr>")  # fmt: skip
+            heads = ("", "", "shape", "mean", "spread", "zeros", "|gradient|", "")
+            rows.append(f"<tr>{''.join(f'<th>{h}</th>' for h in heads)}</tr>")
             for ln in lines:
-                code = f'<td>{ln.number}</td><td style="text-align:left"><code style="white-space:pre">{escape(ln.source)}</code></td>'
+                code = f'<td>{ln.number}</td><td style="text-align:left;white-space:pre"><code>{escape(ln.source)}</code></td>'
                 if ln.shape is None:
                     rows.append(f"<tr>{code}<td colspan=6></td></tr>")
                     continue
                 bar, tone = _bar(ln.norm, low, high)
+                times = f" ×{ln.times}" if ln.times > 1 else ""
                 colour = {"31": "#b35806", "33": "#b35806", "36": "#2166ac"}.get(tone, "#666")
                 cells = [
                     str(ln.shape),
@@ -131,10 +134,11 @@ class Annotation:
                 ]
                 rows.append(
                     f"<tr>{code}{''.join(f'<td>{escape(c)}</td>' for c in cells)}"
-                    f'<td style="text-align:left;color:{colour}">{bar}{f" ×{ln.times}" if ln.times > 1 else ""} {escape(ln.bad)}</td></tr>'
+                    f'<td style="text-align:left;color:{colour}">{bar}{times} {escape(ln.bad)}</td></tr>'
                 )
         notes = "".join(
-            f"<p><b>The first value that is not a number, {escape(b.direction)}:</b> {escape(b.place)} <code>{escape(b.source)}</code>"
+            f"<p><b>The first value that is not a number, {escape(b.direction)}:</b> {escape(b.place)} "
+            f"<code>{escape(b.source)}</code>"
             f"<br>{escape(b.algebra)}<br>Instead: {escape(b.rewrite)}</p>"
             for b in self.births
         )

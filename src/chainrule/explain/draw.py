@@ -21,6 +21,13 @@ __all__ = ["Drawing", "draw"]
 
 # Blue and orange-brown (ColorBrewer PuOr/RdBu): told apart with every common colour vision. White in the middle.
 _FADING, _GROWING = ((33, 102, 172), (179, 88, 6))
+_STYLE = (
+    "<style>.n rect{stroke:#444;stroke-width:1.2}.n text.t{font-weight:600}.n text.s,.n text.v{fill:#333}"
+    ".n text.g{fill:#7f3b08}.n.group rect{stroke-width:2.4}.n.leaf rect{stroke:#2166ac;stroke-width:2}"
+    ".n.data rect{stroke-dasharray:4 3}.n.from rect{stroke:none;fill:#eee}.n:focus{outline:none}"
+    ".n:focus rect,.n.on rect{stroke:#000;stroke-width:3.5}.e{fill:none;stroke:#8a8a8a;stroke-linecap:round}"
+    ".e.none{stroke:#ccc;stroke-dasharray:3 4}</style>"
+)
 _FONT = "ui-sans-serif,system-ui,'DejaVu Sans',sans-serif"
 
 
@@ -121,9 +128,8 @@ class Drawing:
             )
             lines.append(f"    {names[id(b)]} [label={json.dumps(text, ensure_ascii=False)}{shape}];")
         for e in edges:
-            lines.append(
-                f'    {names[id(e.source)]} -> {names[id(e.target)]} [label="{_shape(e.shape)}", penwidth={_pen(self, e.norm):.1f}];'
-            )
+            style = f'label="{_shape(e.shape)}", penwidth={_pen(self, e.norm):.1f}'
+            lines += [f"    {names[id(e.source)]} -> {names[id(e.target)]} [{style}];"]
         return "\n".join([*lines, "}"]) + "\n"
 
     def save(self, path: str | Path) -> Path:
@@ -234,23 +240,19 @@ def _svg(drawing: Drawing, box: Box) -> str:
     late = {k for k, b in enumerate(boxes) if b.kind in ("leaf", "data", "from")}
     placed = place(sizes, pairs, late=late)
     w, h = placed.width, placed.height
-    out = [
+    head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w:.0f} {h:.0f}" width="{w:.0f}" height="{h:.0f}" '
-        f'font-family="{_FONT}" font-size="12" role="img" aria-label="graph of {escape(box.title)}">',
-        "<style>.n rect{stroke:#444;stroke-width:1.2}.n text.t{font-weight:600}.n text.s,.n text.v{fill:#333}"
-        ".n text.g{fill:#7f3b08}.n.group rect{stroke-width:2.4}.n.leaf rect{stroke:#2166ac;stroke-width:2}"
-        ".n.data rect{stroke-dasharray:4 3}.n.from rect{stroke:none;fill:#eee}.n:focus{outline:none}"
-        ".n:focus rect,.n.on rect{stroke:#000;stroke-width:3.5}.e{fill:none;stroke:#8a8a8a;stroke-linecap:round}"
-        ".e.none{stroke:#ccc;stroke-dasharray:3 4}</style>",
-        f'<rect width="{w:.0f}" height="{h:.0f}" fill="#fff"/>',
-    ]
+        f'font-family="{_FONT}" font-size="12" role="img" aria-label="graph of {escape(box.title)}">'
+    )
+    out = [head, _STYLE, f'<rect width="{w:.0f}" height="{h:.0f}" fill="#fff"/>']
     for e, route in zip(edges, placed.routes, strict=True):
         kind = "e" if e.norm else "e none"
         tip = f"{e.name} {_shape(e.shape)}" + (
             f", gradient back: |·| = {e.norm:.4g}" if e.norm is not None else ", no gradient"
         )
         out.append(
-            f'<path class="{kind}" d="{_curve(route)}" stroke-width="{_pen(drawing, e.norm):.1f}"><title>{escape(tip)}</title></path>'
+            f'<path class="{kind}" d="{_curve(route)}" stroke-width="{_pen(drawing, e.norm):.1f}">'
+            f"<title>{escape(tip)}</title></path>"
         )
     for k, b in enumerate(boxes):
         bw, bh = sizes[k]

@@ -32,7 +32,7 @@ def replayed(root: Any, variables: dict[str, Any] | None = None, **options: Any)
 
 
 def unfolded(root: Any) -> Any:
-    """The graph with checkpoints opened: their nodes hide a function whose backward would touch the user's ``.grad``."""
+    """The graph with checkpoints opened: their nodes hide a function whose backward would write to ``.grad``."""
     return expanded(root, frozenset({"Checkpoint"})) if isinstance(root, Variable) and root._requires else root
 
 
@@ -498,4 +498,7 @@ def _tex_fraction(name: str) -> str:
 
 
 def _tex_numbers(body: str) -> str:
-    return re.sub(r"e(-?\d+)", r"\\cdot 10^{\1}", body.replace("−", "-")).replace("·", r"\cdot ").replace("²", "^2").replace("³", "^3").replace("∞", r"\infty")  # fmt: skip
+    body = re.sub(r"e(-?\d+)", r"\\cdot 10^{\1}", body.replace("−", "-"))
+    for plain, tex in (("·", r"\cdot "), ("²", "^2"), ("³", "^3"), ("∞", r"\infty")):
+        body = body.replace(plain, tex)
+    return body

@@ -8,7 +8,6 @@ chain (detach, .data, .item(), an integer cast, a comparison, no_grad …) is na
 from __future__ import annotations
 
 # ruff: noqa: E501 - sentences
-
 import ast
 import linecache
 import os

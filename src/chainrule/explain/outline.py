@@ -244,7 +244,8 @@ def statistics(array: Any) -> str:
     if a.size == 1:
         return f"{a.reshape(-1)[0]:.6g}"
     with np.errstate(all="ignore"):
-        return f"mean {a.mean():.4g}, spread {a.std():.4g}, from {a.min():.4g} to {a.max():.4g}, {(a == 0).mean():.0%} zeros"
+        spread = f"mean {a.mean():.4g}, spread {a.std():.4g}, from {a.min():.4g} to {a.max():.4g}"
+        return f"{spread}, {(a == 0).mean():.0%} zeros"
 
 
 def values_text(array: Any, limit: int = 12) -> list[str]:

@@ -293,7 +293,7 @@ class _Writer:
 
 
 def _leaves_first(instrs: list[Instr], outputs: list[Value], grads: list[tuple[Quantity, Value]]) -> list[Instr]:
-    """The order in which a person writes it: a layer's dW and db as soon as its dz is there, then on to the layer below."""
+    """The order in which a person writes it: a layer's dW and db as soon as its dz is there, then the layer below."""
     import heapq
 
     place = {v: k for k, v in enumerate(outputs)}

@@ -101,8 +101,10 @@ class BackwardSteps(Iterator[BackwardStep]):
             adds = id(q) in self._reached
             self._reached.add(id(q))
             received.append(
-                Received(label(q, self.replay), np.asarray(gi), np.asarray(q.grad), adds, rule_text(step, i, self.replay),
-                         q.array.shape, q)
+                Received(
+                    label(q, self.replay), np.asarray(gi), np.asarray(q.grad), adds, rule_text(step, i, self.replay),
+                    q.array.shape, q,
+                )
             )  # fmt: skip
         top = root_label(self.replay)
         name = label(step.out, self.replay)

@@ -232,9 +232,10 @@ def assign_names(replay: Replay, variables: dict[str, Any] | None = None) -> Non
                     wanted.setdefault(step.out, name)
         operands = _operands(place, len(step.args))
         for q, name in zip(step.args, operands, strict=True):
-            if isinstance(q, Quantity) and name is not None:
-                if q.maker is None or (q not in wanted and q.maker.place != place and _plausible(q, name)):
-                    wanted.setdefault(q, name)
+            if not isinstance(q, Quantity) or name is None:
+                continue
+            if q.maker is None or (q not in wanted and q.maker.place != place and _plausible(q, name)):
+                wanted.setdefault(q, name)
         for i, q in enumerate(step.outs):
             held = nodes.get((id(step.node), i))
             if held is not None:

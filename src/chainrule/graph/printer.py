@@ -277,7 +277,7 @@ def _cross_entropy(p: Printer, instr: Instr) -> list[tuple[str, str]] | None:
         (f"{s} = {z} - {z}.max(axis=1, keepdims=True)", "softmax does not change, and exp cannot overflow"),
         (f"{e} = np.exp({s})", ""),
         (f"{probs} = {e} / {e}.sum(axis=1, keepdims=True)", f"{x.shape}  softmax: one distribution per row"),
-        (f"{name} = (np.log({e}.sum(axis=1)) - {s}[np.arange({n}), {y}]).sum() / {n}", "()  the mean of −log p[target]"),
+        (f"{name} = (np.log({e}.sum(axis=1)) - {s}[np.arange({n}), {y}]).sum() / {n}", "()  mean of −log p[target]"),
     ]  # fmt: skip
     hot = next((i for i in p.program.instrs if i.op.name == "one_hot" and i.args[0] is target), None)
     if hot is not None and hot.params.get("dim") == 1:
