@@ -45,11 +45,21 @@ def _choice(values: tuple[str, ...]) -> click.Choice:
 @click.option("--test-split", type=float, metavar="PART", help="Part of the rows for the final test (default 0.2).")
 @click.option("--standardize/--no-standardize", default=None, help="Columns to mean 0, deviation 1 (default on).")
 @click.option("--seed", type=int, help="Default 0.")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="Settings in TOML; the command line wins.")
-@click.option("--run-dir", type=click.Path(path_type=Path), metavar="DIR", help="Where to keep the run (default runs/DATA-N).")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Settings in TOML; the command line wins.",
+)
+@click.option(
+    "--run-dir", type=click.Path(path_type=Path), metavar="DIR", help="Where to keep the run (default runs/DATA-N)."
+)
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a stopped run.")
 @click.option("--overfit-one-batch", is_flag=True, default=None, help="Train on one batch only: the loss must go to 0.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, verify the gradients, write nothing.")
+@click.option("--watch", is_flag=True, help="Watch gradients and updates while training; kept in watch.jsonl.")
+@click.option("--stop-hopeless", is_flag=True, help="With --watch: stop a run that cannot come to anything.")
 @click.option("--no-verify", is_flag=True, help="Skip the numerical check of the gradients.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, nothing else.")
 def train_command(
@@ -58,6 +68,8 @@ def train_command(
     run_dir: Path | None,
     resume: Path | None,
     dry_run: bool,
+    watch: bool,
+    stop_hopeless: bool,
     no_verify: bool,
     as_json: bool,
     **given: Any,
@@ -97,7 +109,9 @@ def _describe(trainer: Any, out: Any) -> None:
     data, config = trainer.data, trainer.config
     schema = data.schema
     n = [len(part[0]) for part in (data.train, data.val, data.test)]
-    what = f"{len(schema.class_names)} classes" if schema.kind == "classification" else f"quantity {schema.target_name!r}"
+    what = (
+        f"{len(schema.class_names)} classes" if schema.kind == "classification" else f"quantity {schema.target_name!r}"
+    )
     out.print(f"data     {config.data}: {n[0]} rows to train on, {n[1]} to validate, {n[2]} to test; "
               f"{len(schema.feature_names)} features, {what}")  # fmt: skip
     if data.table.source and data.table.licence:
@@ -175,12 +189,19 @@ def _resume(
         name = sorted(extra)[0].replace("_", "-")
         raise UsageError(f"a resumed run keeps its settings: --{name} cannot be changed (only --epochs can)")
     if "epochs" in given:
-        if config.schedule in ("cosine", "linear", "onecycle", "exponential", "step") and given["epochs"] != config.epochs:
-            raise UsageError(f"the schedule {config.schedule} was laid out for {config.epochs} epochs: start a new run instead")
+        if (
+            config.schedule in ("cosine", "linear", "onecycle", "exponential", "step")
+            and given["epochs"] != config.epochs
+        ):
+            raise UsageError(
+                f"the schedule {config.schedule} was laid out for {config.epochs} epochs: start a new run instead"
+            )
         config = dataclasses.replace(config, epochs=given["epochs"])
     prepared = prepare(load(config.data, config.target), config)
     if prepared.schema != schema:
-        raise UsageError(f"{config.data} is not the data that {path} was trained on (columns, classes or values differ)")
+        raise UsageError(
+            f"{config.data} is not the data that {path} was trained on (columns, classes or values differ)"
+        )
     trainer = Trainer(config, prepared, folder)
     trainer.restore(folder.load(folder.last), folder.last)
     folder.truncate(trainer.at.epoch)
@@ -208,9 +229,11 @@ def _run(trainer: Any, out: Any, as_json: bool, verified: dict[str, Any] | None)
 
     previous = signal.signal(signal.SIGINT, interrupt)
     try:
-        report = make_report(config.epochs, trainer.batches, trainer.metric, trainer.at.epoch, Console(stderr=True), as_json)
+        report = make_report(
+            config.epochs, trainer.batches, trainer.metric, trainer.at.epoch, Console(stderr=True), as_json
+        )
         with report:
-            trainer.run(report)
+            _watched(trainer, lambda: trainer.run(report), out)
     except KeyboardInterrupt:
         raise UsageError(f"stopped at once; the last checkpoint is in {folder.path}: --resume {folder.path}") from None
     finally:
@@ -224,6 +247,24 @@ def _run(trainer: Any, out: Any, as_json: bool, verified: dict[str, Any] | None)
             click.echo(json.dumps({"run": str(folder.path), "stopped": True, "epoch": trainer.at.epoch}))
         raise click.exceptions.Exit(130)
     _conclude(trainer, out, as_json, verified)
+
+
+def _watched(trainer: Any, run: Any, out: Any) -> None:
+    """Run, watching gradients and updates when ``--watch`` says so; what was seen goes beside the metrics."""
+    options = click.get_current_context().params
+    if not (options.get("watch") or options.get("stop_hopeless")):
+        run()
+        return
+    from ..diagnose.watch import Watch
+
+    trainer.watch = Watch(trainer.model, trainer.optimizer, stop=options["stop_hopeless"])
+    try:
+        run()
+    finally:
+        file = trainer.folder.path / "watch.jsonl"
+        trainer.watch.write(file)
+        out.print(f"watch    {trainer.watch}")
+        out.print(f"         kept in {file}")
 
 
 def _conclude(trainer: Any, out: Any, as_json: bool, verified: dict[str, Any] | None) -> None:

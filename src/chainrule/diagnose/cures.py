@@ -220,7 +220,7 @@ def leaky(subject: Subject, model: Any) -> bool:
 def _drop_last(kinds: tuple[str, ...]) -> Callable[[Subject, Any], bool]:
     def change(subject: Subject, model: Any) -> bool:
         names = [n for n, m in model.named_modules() if type(m).__name__ in kinds and n]
-        if not names:
+        if not names or not _last_is_output(model, names[-1]):
             return False
         _replace(model, names[-1], subject.tb.nn.Identity())
         return True
@@ -288,8 +288,10 @@ def remedies(subject: Subject, f: Finding) -> list[Remedy]:
                        note=" (another loss)")]  # fmt: skip
     if code == "softmax-wrong-axis":
         return [Remedy("without that softmax", _drop_last(("Softmax", "LogSoftmax")))]
+    if code == "constant-output":
+        return [Remedy("sigmoid instead of softmax", _sigmoid_last)]
     if code == "target-range":
-        return [Remedy("without the last activation", _drop_last(("ReLU", "Tanh", "Sigmoid", "Softmax")))]
+        return [*_unit_targets(subject), Remedy("without the last activation", _drop_last(("ReLU", "Tanh", "Sigmoid", "Softmax")))]
     if code == "frozen":
         return [Remedy("all parameters trained", thaw, optimizer=lambda s, m: _same_optimizer(s, m))]
     if code in ("not-in-optimizer", "foreign-optimizer"):
@@ -371,6 +373,22 @@ def _classes_loss(subject: Subject) -> Any:
         return F.binary_cross_entropy_with_logits(out.reshape(-1), y.reshape(-1).to(out.dtype))
 
     return loss
+
+
+def _unit_targets(subject: Subject) -> list[Remedy]:
+    y = to_array(subject.target)
+    if not isinstance(y, np.ndarray) or y.dtype.kind != "f" or y.size < 2 or y.max() == y.min():
+        return []
+    unit = np.ascontiguousarray((y - y.min()) / (y.max() - y.min())).astype(y.dtype)
+    return [Remedy("targets scaled to 0 … 1", target=subject.tb.from_numpy(unit), comparable=False, note=" (of other targets)")]
+
+
+def _sigmoid_last(subject: Subject, model: Any) -> bool:
+    names = [n for n, m in model.named_modules() if type(m).__name__ == "Softmax" and n]
+    if not names:
+        return False
+    _replace(model, names[-1], subject.tb.nn.Sigmoid())
+    return True
 
 
 def _shifted(subject: Subject, f: Finding) -> list[Remedy]:

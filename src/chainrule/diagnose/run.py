@@ -71,7 +71,7 @@ def run(
             _need_scalar(tape)
             budget = _look(todo, subject, tape, model, optimizer, arrays, y, data, clip, tell)
         kept = ordered(todo.findings)
-        if cures and kept and tape is not None:
+        if cures and kept:
             from .cures import apply_cures
 
             apply_cures(subject, kept, tape, budget, until=start + seconds, tell=tell)

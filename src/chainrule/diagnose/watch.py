@@ -27,6 +27,9 @@ from .subject import to_array
 __all__ = ["Hopeless", "Watch", "watch"]
 
 
+MOST_SAMPLES = 4000
+
+
 class Hopeless(UsageError):
     """A watched run that cannot come to anything was stopped."""
 
@@ -73,6 +76,8 @@ class Watch:
         start = time.perf_counter()
         sample = self._sample(loss)
         self.samples.append(sample)
+        if len(self.samples) > MOST_SAMPLES:  # a long run keeps every other sample: memory stays bounded
+            del self.samples[1:-8:2]
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(sample) + "\n")
@@ -153,7 +158,7 @@ class Watch:
             if u > 0.1 and len(losses) >= 5 and np.median(losses[-3:]) > 0.95 * losses[0]:
                 found.append(_found("lr-too-large", "learning rate too large", f"a step changes the weights by {u:.1g} of their size; loss {losses[0]:.4g} → {losses[-1]:.4g}",
                                     "each step jumps past the valley.", "a learning rate 10 to 100 times smaller", 0.9))  # fmt: skip
-            elif u < 1e-6 and len(self.samples) >= 5:
+            elif len(self.samples) >= 5 and _typical(self.samples) < 1e-6:  # over the whole run: schedules end at 0
                 found.append(_found("lr-too-small", "learning rate too small", f"a step changes the weights by {u:.1g} of their size", "about 1e-3 is usual.", "a larger learning rate", 0.85))  # fmt: skip
         if len(losses) >= 6 and losses[-1] > 3 * abs(losses[0]) + 1e-9 and not found:
             found.append(_found("lr-too-large", "the loss grows", f"{losses[0]:.4g} → {losses[-1]:.4g}", "steps go uphill.", "a smaller learning rate, or zero_grad before backward", 0.85))  # fmt: skip
@@ -169,6 +174,10 @@ class Watch:
         found = self.findings
         head = f"watched {self.count} steps, {len(self.samples)} samples, {self.overhead:.1%} of the time"
         return head + (": nothing found" if not found else "\n" + "\n".join(str(f) for f in found))
+
+
+def _typical(samples: list[dict[str, Any]]) -> float:
+    return float(np.median([np.median(s["update"]) for s in samples if "update" in s]))
 
 
 def _found(code: str, title: str, evidence: str, cause: str, fix: str, confidence: float, layer: str = "") -> Finding:

@@ -72,7 +72,9 @@ def loss_function(config: TrainConfig, kind: str) -> Callable[[Any, Any], Any]:
 def _optimizer(config: TrainConfig, parameters: Any) -> Any:
     if config.optimizer == "sgd":
         return optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-    cls = {"adam": optim.Adam, "adamw": optim.AdamW, "rmsprop": optim.RMSprop, "adagrad": optim.Adagrad}[config.optimizer]
+    cls = {"adam": optim.Adam, "adamw": optim.AdamW, "rmsprop": optim.RMSprop, "adagrad": optim.Adagrad}[
+        config.optimizer
+    ]
     return cls(parameters, lr=config.lr, weight_decay=config.weight_decay)
 
 
@@ -129,6 +131,8 @@ class Trainer:
             self.batches -= 1  # one row has no batch statistics
         self.scheduler, self.moves = _scheduler(config, self.optimizer, self.batches)
         self.at = Position()
+        self.watch: Any = None
+        """A ``chainrule.watch`` that is told of every step, or None."""
         self.stop = False
         """Set by a signal handler: the loop ends after the current batch, saved."""
 
@@ -231,6 +235,8 @@ class Trainer:
                 f"{what} in epoch {self.at.epoch + 1}, batch {self.at.step + 1}: {where}. "
                 f"Try a smaller --lr (it is {self.optimizer.param_groups[0]['lr']:g}) or --clip-grad-norm 1."
             )
+        if self.watch is not None:
+            self.watch.step(loss)
         self.optimizer.step()
         if self.scheduler is not None and self.moves == "batch":
             self.scheduler.step()
