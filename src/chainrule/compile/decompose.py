@@ -263,6 +263,115 @@ def _lstm_backward(
     return dx, dh, dc, dw, du, db, db
 
 
+def _plain_windows(stride: Any, dilation: Any, groups: int, kernel: Any) -> bool:
+    return groups == 1 and len(kernel) == 2 and all(s == 1 for s in (*stride, *dilation))
+
+
+def _bordered(x: Any, padding: Any) -> Any:
+    """x with zeros around its last two axes."""
+    if not any(padding):
+        return x
+    (p, q), (n, c, h, w) = padding, x.shape
+    everything = slice(None)
+    key = (everything, everything, slice(p, p + h), slice(q, q + w))
+    return _call("place", x, key=key, shape=(n, c, h + 2 * p, w + 2 * q))
+
+
+def _windows(x: Any, kernel: Any) -> Any:
+    """Every window of (N, C, H, W) at stride 1: (N, C · taps, windows); one copy per tap, each in whole rows."""
+    n, c, h, w = x.shape
+    rows, columns = h - kernel[0] + 1, w - kernel[1] + 1
+    everything = slice(None)
+    taps = [
+        _call("getitem", x, key=(everything, everything, slice(i, i + rows), slice(j, j + columns)))
+        for i in range(kernel[0])
+        for j in range(kernel[1])
+    ]
+    return _call("reshape", _call("stack", *taps, dim=2), shape=(n, c * len(taps), rows * columns))
+
+
+@formula("conv")
+def _conv(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    kernel = weight.shape[2:]
+    if not _plain_windows(stride, dilation, groups, kernel) or 0 in x.shape or 0 in weight.shape:
+        return None
+    cols = _windows(_bordered(x, padding), kernel)
+    o = weight.shape[0]
+    y = _call("matmul", _call("reshape", weight, shape=(o, cols.shape[1])), cols)
+    if bias is not None:
+        y = y + _call("reshape", bias, shape=(o, 1))
+    grid = [m + 2 * p - k + 1 for m, p, k in zip(x.shape[2:], padding, kernel, strict=True)]
+    return _call("reshape", y, shape=(x.shape[0], o, *grid))
+
+
+@formula("conv_weight")
+def _conv_weight(x: Any, y: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    if not _plain_windows(stride, dilation, groups, kernel) or 0 in x.shape or 0 in y.shape:
+        return None
+    cols = _windows(_bordered(x, padding), kernel)
+    n, o = y.shape[:2]
+    flat = _call("reshape", y, shape=(n, o, cols.shape[2]))
+    total = _call("sum", _call("matmul", flat, _call("swap", cols)), dim=(0,), keepdim=False)
+    return _call("reshape", total, shape=(o, x.shape[1], *kernel))
+
+
+@formula("conv_input")
+def _conv_input(
+    y: Any, weight: Any, *, size: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Any:
+    kernel = weight.shape[2:]
+    border = tuple(k - 1 - p for k, p in zip(kernel, padding, strict=True))
+    if not _plain_windows(stride, dilation, groups, kernel) or min(border) < 0 or 0 in y.shape or 0 in weight.shape:
+        return None
+    # Every entry of x is under the window turned by half a turn, at the tap that it came from.
+    cols = _windows(_bordered(y, border), kernel)
+    o, c = weight.shape[:2]
+    turned = _call("getitem", weight, key=(slice(None), slice(None), slice(None, None, -1), slice(None, None, -1)))
+    w = _call("reshape", _call("permute", turned, dims=(1, 0, 2, 3)), shape=(c, o * math.prod(kernel)))
+    return _call("reshape", _call("matmul", w, cols), shape=(y.shape[0], c, *size))
+
+
+def _even_pool(shape: Any, kernel: Any, stride: Any, widths: Any, dilation: Any) -> bool:
+    """Windows side by side that cover the whole array."""
+    return (
+        len(kernel) == 2 and tuple(kernel) == tuple(stride) and all(d == 1 for d in dilation)
+        and not any(w for pair in widths for w in pair) and all(m % k == 0 for m, k in zip(shape[2:], kernel, strict=True))
+        and 0 not in shape and 1 < math.prod(kernel) < 256
+    )  # fmt: skip
+
+
+@formula("max_pool")
+def _max_pool(x: Any, *, kernel: Any, stride: Any, widths: Any, dilation: Any) -> Any:
+    if not _even_pool(x.shape, kernel, stride, widths, dilation) or x._array.dtype.kind != "f":
+        return None
+    everything = slice(None)
+    best: Any = None
+    tap: Any = None
+    for t in range(math.prod(kernel)):
+        i, j = divmod(t, kernel[1])
+        key = (everything, everything, slice(i, None, kernel[0]), slice(j, None, kernel[1]))
+        v = _call("getitem", x, key=key)
+        if t == 0:
+            best = v
+            continue
+        wins = _call("logical_or", v > best, _call("ne", v, v))  # NaN wins, the last one
+        best = _call("where", wins, v, best)
+        tap = _call("cast", wins, dtype=np.dtype(np.uint8)) if tap is None else _call("where", wins, t, tap)
+    return best, tap
+
+
+@formula("put_tap")
+def _put_tap(y: Any, tap: Any, *, size: Any, kernel: Any, stride: Any, widths: Any, dilation: Any) -> Any:
+    shape = (*y.shape[:2], *size)
+    if not _even_pool(shape, kernel, stride, widths, dilation) or tap._array.dtype != np.uint8:
+        return None
+    n, c, h, w = y.shape
+    spread = (n, c, h, 1, w, 1)
+    number = wrap(np.arange(math.prod(kernel), dtype=np.uint8).reshape(kernel[0], 1, kernel[1]))
+    own = _call("eq", _call("reshape", tap, shape=spread), number)
+    return _call("reshape", _call("where", own, _call("reshape", y, shape=spread), 0.0), shape=shape)
+
+
 def _traced(instr: Instr, function: Callable[..., Any]) -> Program | None:
     """The instruction's formula as a program over stand-ins of the arguments' shapes."""
     recorder = Recorder()

@@ -619,6 +619,10 @@ def emit_join(module: Module, group: Group, keep: set[Value], vector_bytes: int)
     nest = Nest(module, vector_bytes // SIZE[kind])
     b, s = nest.b, nest.s
     target = nest.param(node.out, 0)
+    if node.params.get("zero"):
+        module.declare("@llvm.memset.p0.i64", "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
+        size = math.prod(node.out.shape) * node.out.dtype.itemsize
+        b.line(f"call void @llvm.memset.p0.i64(ptr %p{target}, i8 0, i64 {size}, i1 false)")
     for access, (shape, steps, start) in zip(node.args, node.params["parts"], strict=True):
         assert isinstance(access, Access)
         source = nest.param(access.root, access.offset)

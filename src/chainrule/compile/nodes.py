@@ -250,6 +250,27 @@ def _join(instr: Instr, storage: Storage) -> Node | None:
     return node
 
 
+def _place(instr: Instr, storage: Storage) -> Node | None:
+    """``place``: zeros, and x copied to a part of them."""
+    out = instr.outs[0]
+    if instr.op.name != "place" or kind_of(out.dtype) is None or math.prod(out.shape) == 0:
+        return None
+    (x,) = instr.args
+    base = np.lib.stride_tricks.as_strided(np.zeros(1, np.int8), out.shape, contiguous(out.shape), writeable=False)
+    key = instr.params["key"]
+    part = base[key if Ellipsis in key else (*key, ...)]  # the Ellipsis keeps a single entry a view
+    if part.shape != x.shape or any(s < 0 for s in part.strides):
+        return None
+    start = part.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+    if not 0 <= start < max(1, math.prod(out.shape)):
+        return None
+    root, offset, strides = storage.refs[x]
+    args: list[Any] = [Access(root, offset, strides)] if math.prod(x.shape) else []
+    node = Node("join", "place", instr, out, tuple(n for n in out.shape if n != 1), args, compute=kind_of(out.dtype) or "")
+    node.params = {"parts": [(x.shape, tuple(part.strides), start)] if args else [], "zero": True}
+    return node
+
+
 def build(program: Program) -> tuple[list[Node], Storage]:
     """Every instruction as a node, in program order, views dissolved."""
     storage = Storage()
@@ -280,7 +301,7 @@ def build(program: Program) -> tuple[list[Node], Storage]:
         else:
             node = (
                 _elementwise(instr, storage) or _reduction(instr, storage) or _matmul(instr, storage)
-                or _join(instr, storage)
+                or _join(instr, storage) or _place(instr, storage)
             )  # fmt: skip
         for o in instr.outs:
             storage.own(o)
