@@ -8,10 +8,11 @@ import time
 from collections import defaultdict
 from typing import Any
 
-import chainrule.check as check
-from chainrule.check.structure import WrongGradient
 from tests.mutations.corpus import KINDS, Case, cases
 from tests.mutations.networks import NETWORKS, build
+
+import chainrule.check as check
+from chainrule.check.structure import WrongGradient
 
 
 def score(case: Case) -> dict[str, Any]:
@@ -27,14 +28,24 @@ def score(case: Case) -> dict[str, Any]:
         top = report.hypotheses[0] if report.hypotheses else None
         first, title, verified = (top.kind, f"{top.title} | {top.fix}", top.verified) if top else ("none", "", False)
     return {
-        "case": case.name, "kind": case.operator.name, "network": case.network.name, "line": case.line, "detected": detected, "first": first,
-        "right": first in case.operator.expects, "verified": verified, "title": title, "seconds": time.perf_counter() - start,
+        "case": case.name,
+        "kind": case.operator.name,
+        "network": case.network.name,
+        "line": case.line,
+        "detected": detected,
+        "first": first,
+        "right": first in case.operator.expects,
+        "verified": verified,
+        "title": title,
+        "seconds": time.perf_counter() - start,
         "part": "held out" if case.held_out else "tuned",
-    }  # fmt: skip
+    }
 
 
 def accusations() -> tuple[int, list[str]]:
-    """Right programs, at scales of the loss and of the inputs from 1e-8 to 1e8: the number checked, and those not passed."""
+    """Right programs, at scales of the loss and of the inputs from 1e-8 to 1e8: the number checked, and
+    those not passed.
+    """
     wrong, count = [], 0
     for name in NETWORKS:
         for seed in range(3):
@@ -42,7 +53,9 @@ def accusations() -> tuple[int, list[str]]:
             for scale in (1.0, 1e-8, 1e8):
                 count += 1
                 report = check.check(
-                    lambda p, n=n, s=scale: s * n.f(p), n.point, grad=lambda p, n=n, s=scale: {k: s * v for k, v in n.grad(p).items()}
+                    lambda p, n=n, s=scale: s * n.f(p),
+                    n.point,
+                    grad=lambda p, n=n, s=scale: {k: s * v for k, v in n.grad(p).items()},
                 )
                 if report.verdict is not check.Verdict.PASS:
                     wrong.append(f"{name} seed {seed} loss × {scale:g}: {report.headline()}")
@@ -63,14 +76,19 @@ def main() -> int:
             found, right, proved = (sum(r[k] for r in some) for k in ("detected", "right", "verified"))
             n = len(some)
             print(
-                f"{p:<9} {n:4d} cases, {len({r['kind'] for r in some})} kinds, {len({r['network'] for r in some})} networks: detected {found}/{n} "
-                f"({found / n:.1%}), right diagnosis first {right}/{n} ({right / n:.1%}), mended line verified {proved}/{n} ({proved / n:.1%}); "
+                f"{p:<9} {n:4d} cases, {len({r['kind'] for r in some})} kinds, "
+                f"{len({r['network'] for r in some})} networks: detected {found}/{n} "
+                f"({found / n:.1%}), right diagnosis first {right}/{n} ({right / n:.1%}), mended line "
+                f"verified {proved}/{n} ({proved / n:.1%}); "
                 f"mean {sum(r['seconds'] for r in some) / n:.2f} s, worst {max(r['seconds'] for r in some):.1f} s"
             )
     if args.verbose:
         for r in rows:
             if not (r["detected"] and r["right"]):
-                print(f"  {'MISSED' if not r['detected'] else 'named'} {r['case']}: `{r['line']}` → {r['first']}: {r['title'][:180]}")
+                print(
+                    f"  {'MISSED' if not r['detected'] else 'named'} {r['case']}: `{r['line']}` → "
+                    f"{r['first']}: {r['title'][:180]}"
+                )
     by_kind: dict[str, list[bool]] = defaultdict(list)
     for r in rows:
         by_kind[r["kind"]].append(r["right"])

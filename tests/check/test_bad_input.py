@@ -43,8 +43,11 @@ def test_a_loss_that_is_not_finite(value):
 def test_an_output_that_is_no_number_asks_for_a_cotangent():
     with pytest.raises(UsageError) as error:
         check(lambda x: x**2, np.ones(2), grad=lambda x: 2 * x)
-    assert "shape (2,)" in one_sentence(error) and "cotangent" in str(error.value)
-    report = check(lambda x: x**2, np.array([1.0, 2.0]), grad=lambda x: 2 * x * np.array([3.0, -1.0]), cotangent=[3.0, -1.0])
+    assert "shape (2,)" in one_sentence(error)
+    assert "cotangent" in str(error.value)
+    report = check(
+        lambda x: x**2, np.array([1.0, 2.0]), grad=lambda x: 2 * x * np.array([3.0, -1.0]), cotangent=[3.0, -1.0]
+    )
     assert report.ok
     with pytest.raises(UsageError):
         check(lambda x: x * 2, np.ones(3))

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-SOURCE = '''
+SOURCE = """
 import numpy as np
 import chainrule as torch
 
@@ -35,7 +35,7 @@ def f(x):
 
 def g(x):
     return np.cos(x)
-'''
+"""
 
 
 @pytest.fixture
@@ -46,17 +46,23 @@ def module(tmp_path):
 
 
 def run(*args):
-    return subprocess.run([sys.executable, "-m", "chainrule", "check", *args], capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-m", "chainrule", "check", *args], capture_output=True, text=True, timeout=120
+    )
 
 
 def test_exit_codes(module):
     right = run(f"{module}:Right")
     assert right.returncode == 0 and right.stdout.startswith("PASS"), right.stderr
     wrong = run(f"{module}:Wrong")
-    assert wrong.returncode == 1 and wrong.stdout.startswith("FAIL")
-    assert "2" in wrong.stdout and "mine.py:" in wrong.stdout
+    assert wrong.returncode == 1
+    assert wrong.stdout.startswith("FAIL")
+    assert "2" in wrong.stdout
+    assert "mine.py:" in wrong.stdout
     unknown = run(f"{module}:Rigth")
-    assert unknown.returncode == 2 and "Right" in unknown.stderr and "Traceback" not in unknown.stderr
+    assert unknown.returncode == 2
+    assert "Right" in unknown.stderr
+    assert "Traceback" not in unknown.stderr
     assert run(str(module) + "x:f").returncode == 2
 
 

@@ -37,7 +37,9 @@ def test_right_gradients_at_kinks_are_accepted_and_the_kink_is_named(f, x, op):
 
 @pytest.mark.parametrize("given", [0.0, 0.3, 1.0])
 def test_every_subgradient_of_relu_at_0_is_right(given):
-    report = check(lambda x: np.maximum(x, 0).sum(), np.array([0.0, 2.0]), grad=lambda x: np.where(x == 0, given, x > 0))
+    report = check(
+        lambda x: np.maximum(x, 0).sum(), np.array([0.0, 2.0]), grad=lambda x: np.where(x == 0, given, x > 0)
+    )
     assert report.ok
     assert report.kinks[0][0].slope.left == pytest.approx(0, abs=1e-9)
     assert report.kinks[0][0].slope.right == pytest.approx(1, abs=1e-9)
@@ -45,12 +47,17 @@ def test_every_subgradient_of_relu_at_0_is_right(given):
 
 @pytest.mark.parametrize("given", [-0.5, 1.5, -1.0])
 def test_what_is_no_subgradient_fails(given):
-    report = check(lambda x: np.maximum(x, 0).sum(), np.array([0.0, 2.0]), grad=lambda x: np.where(x == 0, given, x > 0))
+    report = check(
+        lambda x: np.maximum(x, 0).sum(), np.array([0.0, 2.0]), grad=lambda x: np.where(x == 0, given, x > 0)
+    )
     assert report.verdict is Verdict.FAIL
     assert report.mistakes[0].kind == "kink"
 
 
-@pytest.mark.parametrize(("given", "right"), [((0.5, 0.5), True), ((1.0, 0.0), True), ((0.0, 1.0), True), ((1.0, 1.0), False), ((0.0, 0.0), False)])
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [((0.5, 0.5), True), ((1.0, 0.0), True), ((0.0, 1.0), True), ((1.0, 1.0), False), ((0.0, 0.0), False)],
+)
 def test_ties_in_a_max_are_judged_together(given, right):
     report = check(lambda x: np.max(x), np.array([1.0, 1.0, 0.0]), grad=lambda x: np.array([*given, 0.0]))
     assert report.ok is right, str(report)

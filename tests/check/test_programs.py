@@ -51,9 +51,11 @@ def test_captured_float32_tensors_are_float64_meanwhile_and_float32_again():
 def test_parameters_read_by_a_function_without_arguments():
     w = torch.tensor([1.0, 2.0], requires_grad=True)
     report = check(lambda: (w**3).sum(), {"w": w})
-    assert report.ok and report.parameters[0].name == "w"
+    assert report.ok
+    assert report.parameters[0].name == "w"
     np.testing.assert_array_equal(w.detach().numpy(), np.float32([1, 2]))
-    assert w.dtype is torch.float32 and w.grad is None
+    assert w.dtype is torch.float32
+    assert w.grad is None
 
 
 def test_modules_with_a_loss():
@@ -89,7 +91,8 @@ def test_the_first_bad_op_is_named_not_everything_before_it():
     assert len(report.mistakes) == 1
     assert top.details["op"] == "WrongCube"
     assert top.line.source == "return g * 3 * x"
-    assert top.verified and top.line.replacement == "return g * 3 * x * x"
+    assert top.verified
+    assert top.line.replacement == "return g * 3 * x * x"
     assert "test_programs.py" in top.evidence
 
 
@@ -100,7 +103,9 @@ def test_an_op_with_a_wrong_rule_is_found(monkeypatch):
     assert rule is not None
     right = rule.fn
     for holder in (rule,):
-        monkeypatch.setattr(holder, "fn", lambda g, *saved: -right(g, *saved)) if not hasattr(type(holder), "__dataclass_params__") else None
+        monkeypatch.setattr(holder, "fn", lambda g, *saved: -right(g, *saved)) if not hasattr(
+            type(holder), "__dataclass_params__"
+        ) else None
     object.__setattr__(rule, "fn", lambda g, *saved: -right(g, *saved))
     try:
         report = check(lambda x: (x.sin().tanh() * x).sum(), np.array([0.3, 1.0]))
@@ -123,26 +128,37 @@ def test_data_and_nested_inputs_of_numpy_functions():
 
     assert check(loss, rng.normal(size=2), grad=grad, data=(x, y)).ok
     nested = {"layers": [rng.normal(size=(2, 2)), rng.normal(size=2)]}
-    assert check(lambda p: np.sum(p["layers"][0] ** 2) + np.sum(p["layers"][1]), nested, grad=lambda p: {"layers": [2 * p["layers"][0], np.ones(2)]}).ok
-    assert check(lambda a, b: np.sum(a * b), {"a": np.ones(2), "b": np.ones(2)}, grad=lambda a, b: {"grad_a": b, "dL_db": a}).ok
+    assert check(
+        lambda p: np.sum(p["layers"][0] ** 2) + np.sum(p["layers"][1]),
+        nested,
+        grad=lambda p: {"layers": [2 * p["layers"][0], np.ones(2)]},
+    ).ok
+    assert check(
+        lambda a, b: np.sum(a * b), {"a": np.ones(2), "b": np.ones(2)}, grad=lambda a, b: {"grad_a": b, "dL_db": a}
+    ).ok
     assert check(lambda x: np.sum(x**2), np.ones(2), grad=2 * np.ones(2)).ok
     assert check(lambda x: (np.sum(x**2), "cache"), np.ones(2), grad=lambda x: 2 * x).ok
 
 
 def test_the_report_in_all_its_forms():
     right = check(lambda x: np.sum(x**2), np.ones(3), grad=lambda x: 2 * x)
-    assert right and right.raise_if_wrong() is right
+    assert right
+    assert right.raise_if_wrong() is right
     wrong = check(lambda x: np.sum(x**2), np.arange(1.0, 40), grad=lambda x: x)
     with pytest.raises(WrongGradientError) as error:
         wrong.raise_if_wrong()
     assert error.value.report is wrong
     assert isinstance(error.value, AssertionError)
     text = str(wrong)
-    assert text.startswith("FAIL") and len(text.splitlines()) <= 24 and max(map(len, text.splitlines())) <= 100
+    assert text.startswith("FAIL")
+    assert len(text.splitlines()) <= 24
+    assert max(map(len, text.splitlines())) <= 100
     data = json.loads(json.dumps(wrong.to_dict()))
-    assert data["verdict"] == "FAIL" and data["mistakes"][0]["kind"] == "factor"
+    assert data["verdict"] == "FAIL"
+    assert data["mistakes"][0]["kind"] == "factor"
     assert data["mistakes"][0]["line"]["replacement"]
-    assert "FAIL" in wrong._repr_html_() and "<pre" in wrong._repr_html_()
+    assert "FAIL" in wrong._repr_html_()
+    assert "<pre" in wrong._repr_html_()
     assert "\x1b" not in text
 
 
@@ -151,8 +167,10 @@ def test_sampling_is_seeded_and_its_cost_is_stated():
     first = check(lambda w: np.sum(np.sin(w)), w, grad=np.cos, seed=3)
     second = check(lambda w: np.sum(np.sin(w)), w, grad=np.cos, seed=3)
     assert [e.index for e in first.worst] == [e.index for e in second.worst]
-    assert first.parameters[0].checked < 20 and first.directions == 2
-    assert "of 2400 entries" in str(first) and "evaluations" in str(first)
+    assert first.parameters[0].checked < 20
+    assert first.directions == 2
+    assert "of 2400 entries" in str(first)
+    assert "evaluations" in str(first)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -169,5 +187,6 @@ def test_one_wrong_entry_among_thousands_is_seen_by_the_directions(seed):
 
 def test_progress_bar_and_full(capsys):
     report = check(lambda w: np.sum(np.sin(w)), np.ones(30), grad=np.cos, full=True, progress=True)
-    assert report.ok and report.parameters[0].checked == 30
+    assert report.ok
+    assert report.parameters[0].checked == 30
     assert capsys.readouterr().out == ""

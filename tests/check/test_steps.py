@@ -69,7 +69,8 @@ def test_one_mistake_is_one_mark(wrong, gradient, kind, formula):
     assert formula in marks.wrong[0].formula
     if kind is not None:
         assert marks.wrong[0].kind == kind
-    assert str(marks).count("✗") == 1 and str(marks).count("✓") == 6
+    assert str(marks).count("✗") == 1
+    assert str(marks).count("✓") == 6
     with pytest.raises(WrongGradientError):
         marks.raise_if_wrong()
 

@@ -135,7 +135,7 @@ def course_notebook(dW2_factor, db1_factor):
         return -np.sum(Y * np.log(a3) + (1 - Y) * np.log(1 - a3)) / m
 
     def right(p):
-        z1, a1, z2, a2, a3 = forward(p)
+        _z1, a1, _z2, a2, a3 = forward(p)
         dZ3 = a3 - Y
         dW3 = 1.0 / m * np.dot(dZ3, a2.T)
         db3 = 1.0 / m * np.sum(dZ3, axis=1, keepdims=True)
@@ -148,7 +148,7 @@ def course_notebook(dW2_factor, db1_factor):
         return {"dW1": dW1, "db1": db1, "dW2": dW2, "db2": db2, "dW3": dW3, "db3": db3}
 
     def wrong(p):
-        z1, a1, z2, a2, a3 = forward(p)
+        _z1, a1, _z2, a2, a3 = forward(p)
         dZ3 = a3 - Y
         dW3 = 1.0 / m * np.dot(dZ3, a2.T)
         db3 = 1.0 / m * np.sum(dZ3, axis=1, keepdims=True)
@@ -175,7 +175,8 @@ def test_the_course_notebook_bugs_are_both_found_each_once():
     by_name = {h.parameters[0]: h for h in report.mistakes}
     assert "2 times too large" in by_name["W2"].title
     assert "4" in by_name["b1"].title
-    assert "dW2 = 1.0 / m" in by_name["W2"].line.source and by_name["W2"].line.replacement == "dW2 = 1.0 / m * np.dot(dZ2, a1.T)"
+    assert "dW2 = 1.0 / m" in by_name["W2"].line.source
+    assert by_name["W2"].line.replacement == "dW2 = 1.0 / m * np.dot(dZ2, a1.T)"
     assert "db1 = 4.0 / m" in by_name["b1"].line.source
 
 

@@ -20,7 +20,16 @@ from .operators import OPERATORS, Operator
 __all__ = ["Case", "cases", "KINDS"]
 
 KINDS = [o.name for o in OPERATORS]
-_BATCH = {"neuron": 6, "mlp2_relu": 7, "mlp3_tanh_l2": 5, "mlp_residual": 6, "softmax_ce": 5, "mse_linear": 8, "batch_norm": 9, "batch_norm_long": 8}
+_BATCH = {
+    "neuron": 6,
+    "mlp2_relu": 7,
+    "mlp3_tanh_l2": 5,
+    "mlp_residual": 6,
+    "softmax_ce": 5,
+    "mse_linear": 8,
+    "batch_norm": 9,
+    "batch_norm_long": 8,
+}
 _PER_PAIR = 3  # places of one mistake in one network
 
 

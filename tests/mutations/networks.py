@@ -92,7 +92,16 @@ def mlp2_relu(rng):
         db1 = dz1.sum(axis=0)
         return {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
 
-    return f, grad, {"W1": rng.normal(size=(4, 5)), "b1": 0.1 * rng.normal(size=5), "W2": rng.normal(size=(5, 3)), "b2": np.zeros(3)}
+    return (
+        f,
+        grad,
+        {
+            "W1": rng.normal(size=(4, 5)),
+            "b1": 0.1 * rng.normal(size=5),
+            "W2": rng.normal(size=(5, 3)),
+            "b2": np.zeros(3),
+        },
+    )
 
 
 @network
@@ -128,7 +137,12 @@ def mlp3_tanh_l2(rng):
         db1 = dz1.sum(axis=0)
         return {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2, "W3": dW3, "b3": db3}
 
-    point = {"W1": rng.normal(size=(4, 4)), "b1": rng.normal(size=4), "W2": rng.normal(size=(4, 4)), "b2": rng.normal(size=4)}
+    point = {
+        "W1": rng.normal(size=(4, 4)),
+        "b1": rng.normal(size=4),
+        "W2": rng.normal(size=(4, 4)),
+        "b2": rng.normal(size=4),
+    }
     return f, grad, {**point, "W3": rng.normal(size=(4, 2)), "b3": rng.normal(size=2)}
 
 
@@ -161,7 +175,16 @@ def mlp_residual(rng):
         db1 = dz1.sum(axis=0)
         return {"W1": dW1, "b1": db1, "W2": dW2, "g": dg}
 
-    return f, grad, {"W1": rng.normal(size=(4, 4)), "b1": rng.normal(size=4), "W2": rng.normal(size=(4, 4)), "g": rng.normal(size=4)}
+    return (
+        f,
+        grad,
+        {
+            "W1": rng.normal(size=(4, 4)),
+            "b1": rng.normal(size=4),
+            "W2": rng.normal(size=(4, 4)),
+            "g": rng.normal(size=4),
+        },
+    )
 
 
 @network
@@ -209,7 +232,6 @@ def mse_linear(rng):
 def batch_norm(rng):
     U = rng.normal(size=(9, 4))
     eps = 1e-3
-    N = 9
 
     def f(p):
         mu = p["x"].mean(axis=0)
@@ -228,7 +250,11 @@ def batch_norm(rng):
         dx = (dxhat - dxhat.mean(axis=0) - xhat * (dxhat * xhat).mean(axis=0)) * inv_std
         return {"x": dx, "gamma": dgamma, "beta": dbeta}
 
-    return f, grad, {"x": rng.normal(size=(9, 4)) * [1, 2, 0.5, 3] + 1, "gamma": rng.normal(size=4), "beta": rng.normal(size=4)}
+    return (
+        f,
+        grad,
+        {"x": rng.normal(size=(9, 4)) * [1, 2, 0.5, 3] + 1, "gamma": rng.normal(size=4), "beta": rng.normal(size=4)},
+    )
 
 
 @network
@@ -332,7 +358,15 @@ def conv2d(rng):
                 dx[:, :, i, j] = np.einsum("nkab,kcab->nc", padded[:, :, i : i + k, j : j + k], flipped)
         return {"x": dx, "w": dw, "b": db}
 
-    return f, grad, {"x": rng.normal(size=(2, C, H + k - 1, H + k - 1)), "w": rng.normal(size=(K, C, k, k)), "b": rng.normal(size=K)}
+    return (
+        f,
+        grad,
+        {
+            "x": rng.normal(size=(2, C, H + k - 1, H + k - 1)),
+            "w": rng.normal(size=(K, C, k, k)),
+            "b": rng.normal(size=K),
+        },
+    )
 
 
 @network
@@ -419,7 +453,11 @@ def lstm_cell(rng):
         db = dz.sum(axis=0)
         return {"Wx": dWx, "Wh": dWh, "b": db}
 
-    return f, grad, {"Wx": rng.normal(size=(2, 16)), "Wh": 0.5 * rng.normal(size=(4, 16)), "b": 0.1 * rng.normal(size=16)}
+    return (
+        f,
+        grad,
+        {"Wx": rng.normal(size=(2, 16)), "Wh": 0.5 * rng.normal(size=(4, 16)), "b": 0.1 * rng.normal(size=16)},
+    )
 
 
 @network

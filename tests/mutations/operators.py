@@ -110,7 +110,11 @@ def mentions(node, *words) -> bool:
 
 
 def is_number(node) -> bool:
-    return isinstance(node, ast.Constant) or isinstance(node, ast.Name) and node.id in ("N", "n", "d", "lam", "T") or ast.unparse(node) in ("2 / n", "weight.sum()", "np.sqrt(d)")
+    return (
+        isinstance(node, ast.Constant)
+        or (isinstance(node, ast.Name) and node.id in ("N", "n", "d", "lam", "T"))
+        or ast.unparse(node) in ("2 / n", "weight.sum()", "np.sqrt(d)")
+    )
 
 
 def is_slope(node) -> bool:
@@ -276,7 +280,11 @@ def axis_wrong(tree):
 @mistake("batch-sum", "axis", "statistics", "softmax", "sum-mean")
 def axis_forgotten(tree):
     for parent, slot, i, n in nodes(tree, ast.Call):
-        if any(k.arg == "axis" for k in n.keywords) and isinstance(n.func, ast.Attribute) and n.func.attr in ("sum", "mean"):
+        if (
+            any(k.arg == "axis" for k in n.keywords)
+            and isinstance(n.func, ast.Attribute)
+            and n.func.attr in ("sum", "mean")
+        ):
             made = copy.deepcopy(n)
             made.keywords = [k for k in n.keywords if k.arg != "axis"]
             yield Planted(parent, slot, i, n, made)
@@ -285,7 +293,12 @@ def axis_forgotten(tree):
 @mistake("batch-sum", "off-by-one")
 def first_sample_only(tree):
     for parent, slot, i, n in nodes(tree, ast.Call):
-        if isinstance(n.func, ast.Attribute) and n.func.attr == "sum" and ast.unparse(n.func.value) != "np" and any(k.arg == "axis" and ast.unparse(k.value) == "0" for k in n.keywords):
+        if (
+            isinstance(n.func, ast.Attribute)
+            and n.func.attr == "sum"
+            and ast.unparse(n.func.value) != "np"
+            and any(k.arg == "axis" and ast.unparse(k.value) == "0" for k in n.keywords)
+        ):
             yield Planted(parent, slot, i, n, template("E[0]", E=n.func.value))
 
 
@@ -442,7 +455,9 @@ def statistics_constant(tree):
             yield Planted(s, "value", None, s.value, template("rstd * g"))
 
 
-@mistake("missing-factor", "extra-factor", "factor", "wrong-operation", "activation", "softmax")  # in the softmax's own line
+@mistake(
+    "missing-factor", "extra-factor", "factor", "wrong-operation", "activation", "softmax"
+)  # in the softmax's own line
 def factor_dropped(tree):
     """One array factor of a product forgotten."""
     for parent, slot, i, n in binops(tree, ast.Mult):
@@ -451,7 +466,17 @@ def factor_dropped(tree):
             yield Planted(parent, slot, i, n, n.right)
 
 
-@mistake("wrong-operation", "extra-term", "missing-factor", "activation", "mask", "factor", "missing-term", "sum-mean", "softmax")
+@mistake(
+    "wrong-operation",
+    "extra-term",
+    "missing-factor",
+    "activation",
+    "mask",
+    "factor",
+    "missing-term",
+    "sum-mean",
+    "softmax",
+)
 def plus_for_times(tree):
     for parent, slot, i, n in binops(tree, ast.Mult):
         if not _in_slice(parent):
@@ -465,8 +490,16 @@ def plus_for_times(tree):
 def loop_one_short(tree):
     for parent in ast.walk(tree):
         for slot, value in ast.iter_fields(parent):
-            if isinstance(value, ast.Call) and ast.unparse(value.func) == "range" and isinstance(parent, (ast.For, ast.Call)):
-                if isinstance(parent, ast.For) and not any(ast.unparse(s).startswith("d") for s in ast.walk(parent) if isinstance(s, (ast.Assign, ast.AugAssign))):
+            if (
+                isinstance(value, ast.Call)
+                and ast.unparse(value.func) == "range"
+                and isinstance(parent, (ast.For, ast.Call))
+            ):
+                if isinstance(parent, ast.For) and not any(
+                    ast.unparse(s).startswith("d")
+                    for s in ast.walk(parent)
+                    if isinstance(s, (ast.Assign, ast.AugAssign))
+                ):
                     continue
                 yield Planted(parent, slot, None, value, template("range(A - 1)", A=value.args[0]))
             elif isinstance(value, list):
@@ -557,7 +590,17 @@ def wrong_weight(tree):
                     yield Planted(parent, slot, i, n, ast.Subscript(n.value, ast.Constant(b), n.ctx))
     names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
     for parent, slot, i, n in nodes(tree, ast.Name):
-        other = {"q": "k", "k": "q", "i": "fg", "fg": "i", "dz1": "dh1", "dz2": "dh2", "c0": "c", "dxhat": "U", "dzi": "dzf"}.get(n.id)
+        other = {
+            "q": "k",
+            "k": "q",
+            "i": "fg",
+            "fg": "i",
+            "dz1": "dh1",
+            "dz2": "dh2",
+            "c0": "c",
+            "dxhat": "U",
+            "dzi": "dzf",
+        }.get(n.id)
         if other in names and isinstance(n.ctx, ast.Load) and not _in_slice(parent):
             yield Planted(parent, slot, i, n, ast.Name(other, ast.Load()))
 
@@ -581,7 +624,9 @@ def half_precision(tree):
 def buffer_not_reset(tree):
     """The gradients are added to a buffer that outlives the call."""
     holder = next(s for s in tree.body if isinstance(s, ast.Return))
-    made = template("{K: BUFFER.setdefault(K, np.zeros(np.shape(V))).__iadd__(V).copy() for K, V in E.items()}", E=holder.value)
+    made = template(
+        "{K: BUFFER.setdefault(K, np.zeros(np.shape(V))).__iadd__(V).copy() for K, V in E.items()}", E=holder.value
+    )
     for generator in made.generators:
         generator.target = ast.parse("(K, V) = 0").body[0].targets[0]
     yield Planted(holder, "value", None, holder.value, made)
@@ -602,4 +647,8 @@ def constant_added(tree):
 
 
 def _in_slice(parent) -> bool:
-    return isinstance(parent, (ast.Slice, ast.Subscript)) or isinstance(parent, ast.Call) and ast.unparse(parent.func) == "range" or isinstance(parent, ast.Tuple)
+    return (
+        isinstance(parent, (ast.Slice, ast.Subscript))
+        or (isinstance(parent, ast.Call) and ast.unparse(parent.func) == "range")
+        or isinstance(parent, ast.Tuple)
+    )

@@ -19,14 +19,14 @@ class Sigmoid(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g):
-        x, s = ctx.saved_tensors
+        x, s = ctx.saved_tensors  # noqa: RUF059 - the wrong one below needs both names
         return g * s * (1 - s)
 
 
 class WrongSigmoid(Sigmoid):
     @staticmethod
     def backward(ctx, g):
-        x, s = ctx.saved_tensors
+        x, s = ctx.saved_tensors  # noqa: RUF059 - the mistake is that s is not used
         return g * x * (1 - x)
 
 
@@ -59,7 +59,13 @@ def test_captured_float32_tensors():
 def test_randomness_and_kinks():
     net = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.5))
     assert check(net, torch.randn(4, 3)).mistakes[0].kind == "random"
-    for f in (torch.relu, torch.abs, lambda x: torch.clamp(x, 0, 2), lambda x: torch.max(x), lambda x: torch.sort(x)[0] * torch.arange(3.0)):
+    for f in (
+        torch.relu,
+        torch.abs,
+        lambda x: torch.clamp(x, 0, 2),
+        lambda x: torch.min(x),
+        lambda x: torch.sort(x)[0] * torch.arange(3.0),
+    ):
         report = check(lambda x, f=f: f(x).sum(), torch.tensor([0.0, 1.0, 0.0]))
         assert report.ok and report.kinks, str(report)
 
@@ -81,5 +87,6 @@ def test_jax():
 
     cube.defvjp(lambda x: (x**3, x), lambda x, g: (-3 * x**2 * g,))
     report = check(lambda x: jnp.sum(cube(x)), jnp.array([1.0, 2.0, 3.0]))
-    assert report.verdict is Verdict.FAIL and report.mistakes[0].kind == "sign"
+    assert report.verdict is Verdict.FAIL
+    assert report.mistakes[0].kind == "sign"
     assert np.asarray(jnp.ones(2)).dtype == np.float32, "64-bit mode is left as it was"

@@ -13,7 +13,15 @@ __all__ = ["problem_of"]
 
 
 def problem_of(
-    f: Any, inputs: Any, grad: Any, *, loss: Any = None, cotangent: Any = None, data: Any = None, order: int = 1, seed: int = 0
+    f: Any,
+    inputs: Any,
+    grad: Any,
+    *,
+    loss: Any = None,
+    cotangent: Any = None,
+    data: Any = None,
+    order: int = 1,
+    seed: int = 0,
 ) -> Problem:
     """Bring the user's objects to a ``Problem``."""
     if not callable(f):
@@ -33,7 +41,10 @@ def problem_of(
         return from_jax(f, inputs, grad, cotangent=cotangent, data=data, order=order, seed=seed)
     if grad is not None and room != "chainrule":
         if order == 2:
-            raise UsageError("order=2 needs a function that can be differentiated twice; a gradient written by hand is checked with order=1.")
+            raise UsageError(
+                "order=2 needs a function that can be differentiated twice; a gradient written by "
+                "hand is checked with order=1."
+            )
         from .adapters.arrays import from_arrays
 
         return from_arrays(f, inputs, grad, data=data, cotangent=cotangent)

@@ -118,7 +118,9 @@ class Forward:
             if isinstance(item, dict):
                 for k in _SCALAR_NAMES:
                     if k in item and np.size(item[k]) == 1:
-                        self.pick: Callable[[Any], float] = _picker(items.index(item) if isinstance(out, tuple) else None, k)
+                        self.pick: Callable[[Any], float] = _picker(
+                            items.index(item) if isinstance(out, tuple) else None, k
+                        )
                         return self.pick(out)
             elif np.ndim(item) == 0 and not isinstance(item, (str, bytes)) and item is not None:
                 index = next(i for i, x in enumerate(items) if x is item) if isinstance(out, tuple) else None
@@ -169,7 +171,12 @@ def _assigned(stmt: ast.stmt) -> list[str]:
     for node in ast.walk(stmt):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id not in names:
             names.append(node.id)
-        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name) and node.value.id not in names:
+        if (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.ctx, ast.Store)
+            and isinstance(node.value, ast.Name)
+            and node.value.id not in names
+        ):
             names.append(node.value.id)
     if isinstance(stmt, (ast.FunctionDef, ast.Import, ast.ImportFrom, ast.ClassDef)):
         return []
@@ -178,10 +185,14 @@ def _assigned(stmt: ast.stmt) -> list[str]:
 
 def _leaves(name: str, value: Any) -> list[tuple[str, Any]]:
     """The arrays in a value: itself, or those of a dict of parameters (by key) or an object's attributes."""
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f" or isinstance(value, (float, np.floating)):
+    if (isinstance(value, np.ndarray) and value.dtype.kind == "f") or isinstance(value, (float, np.floating)):
         return [(name, value)]
     if isinstance(value, dict):
-        return [(k, v) for k, v in value.items() if isinstance(k, str) and (isinstance(v, np.ndarray) and v.dtype.kind == "f" or isinstance(v, float))]
+        return [
+            (k, v)
+            for k, v in value.items()
+            if isinstance(k, str) and ((isinstance(v, np.ndarray) and v.dtype.kind == "f") or isinstance(v, float))
+        ]
     return []
 
 

@@ -68,7 +68,9 @@ def _coupled(evaluator: _Evaluator, m: Measurement, bent: list[Entry]) -> list[l
         h = _size(m, [a, b]) * 2.0**-20
         jump = max(abs(a.slope.right - a.slope.left), abs(b.slope.right - b.slope.left))
         for s, t in itertools.product((h, -h), repeat=2):
-            both, one, other = (evaluator.along(_vector(m, evaluator, v))(1.0) for v in ([(a, s), (b, t)], [(a, s)], [(b, t)]))
+            both, one, other = (
+                evaluator.along(_vector(m, evaluator, v))(1.0) for v in ([(a, s), (b, t)], [(a, s)], [(b, t)])
+            )
             mixed = abs(both - one - other + m.value)
             if mixed > 1e-3 * jump * h and mixed > 20 * m.noise:
                 parent[id(root(a))] = root(b)
@@ -83,8 +85,13 @@ def _along(m: Measurement, evaluator: _Evaluator, group: list[Entry]) -> bool:
     """Whether Σ aᵢ is right along the direction in which the tied entries move together, if f is smooth along it."""
     scale = _size(m, group)
     slope = derivative(
-        evaluator.along(_vector(m, evaluator, [(e, 1.0) for e in group])), m.value, scale=scale, smallest=scale, noise=m.noise, thorough=True
-    )  # fmt: skip
+        evaluator.along(_vector(m, evaluator, [(e, 1.0) for e in group])),
+        m.value,
+        scale=scale,
+        smallest=scale,
+        noise=m.noise,
+        thorough=True,
+    )
     tolerance = 5 * (slope.error + sum(e.tolerance for e in group))
     if slope.kink or not math.isfinite(tolerance):
         return True
@@ -100,7 +107,14 @@ def hidden_kinks(problem: Problem, m: Measurement, rng: np.random.Generator) -> 
     tied = [e for e in m.all_entries() if e.status == "bad" and not e.slope.kink and _has_twin(problem, e)]
     if not tied or len(tied) > _MOST:
         return
-    twins = [e for e in m.all_entries() if any(e.name == t.name and problem.point[e.name].reshape(-1)[e.flat] == problem.point[t.name].reshape(-1)[t.flat] for t in tied)][: 2 * _MOST]
+    twins = [
+        e
+        for e in m.all_entries()
+        if any(
+            e.name == t.name and problem.point[e.name].reshape(-1)[e.flat] == problem.point[t.name].reshape(-1)[t.flat]
+            for t in tied
+        )
+    ][: 2 * _MOST]
     slopes: dict[int, list[Slope]] = {id(e): [] for e in twins}
     evaluator = _Evaluator(problem, m)
     base = {k: v.copy() for k, v in evaluator.point.items()}
@@ -111,7 +125,9 @@ def hidden_kinks(problem: Problem, m: Measurement, rng: np.random.Generator) -> 
             value = float(problem.value(evaluator.point))
             for e in twins:
                 size = float(m.scales[e.name].reshape(-1)[e.flat]) * 1e-4
-                slopes[id(e)].append(derivative(evaluator.along_entry(e.name, e.flat), value, scale=size, smallest=size, noise=m.noise))
+                slopes[id(e)].append(
+                    derivative(evaluator.along_entry(e.name, e.flat), value, scale=size, smallest=size, noise=m.noise)
+                )
     jumps = False
     found: list[tuple[Entry, float, float]] = []
     for e in twins:
@@ -129,9 +145,15 @@ def hidden_kinks(problem: Problem, m: Measurement, rng: np.random.Generator) -> 
             continue
         tolerance = 1e-4 * (high - low)
         if low - tolerance <= e.analytic <= high + tolerance:
-            e.slope = Slope(e.slope.value, max(e.slope.error, tolerance), low, high, True, e.slope.step, e.slope.evaluations)
+            e.slope = Slope(
+                e.slope.value, max(e.slope.error, tolerance), low, high, True, e.slope.step, e.slope.evaluations
+            )
             e.status = "kink"
-            e.convention = "the gradient on one side of a tie" if e.analytic in (low, high) or min(abs(e.analytic - low), abs(e.analytic - high)) <= tolerance else "a value between the gradients nearby"
+            e.convention = (
+                "the gradient on one side of a tie"
+                if e.analytic in (low, high) or min(abs(e.analytic - low), abs(e.analytic - high)) <= tolerance
+                else "a value between the gradients nearby"
+            )
 
 
 def _has_twin(problem: Problem, e: Entry) -> bool:

@@ -94,18 +94,31 @@ class Marks:
 
     def _repr_html_(self) -> str:
         colour = {"✓": "#1a7f37", "✗": "#cf222e"}
-        rows = [f'<span style="color:{colour.get(line[:1], "inherit")}">{html.escape(line)}</span>' for line in str(self).splitlines()]
+        rows = [
+            f'<span style="color:{colour.get(line[:1], "inherit")}">{html.escape(line)}</span>'
+            for line in str(self).splitlines()
+        ]
         return "<pre>" + "\n".join(rows) + "</pre>"
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "ok": self.ok, "loss": self.loss, "missing": self.missing,
+            "ok": self.ok,
+            "loss": self.loss,
+            "missing": self.missing,
             "marks": [
-                {"gradient": m.gradient, "value": m.value, "right": m.right, "inconclusive": m.inconclusive, "shape": list(m.shape),
-                 "formula": m.formula, "hint": m.hint, "kind": m.kind}
+                {
+                    "gradient": m.gradient,
+                    "value": m.value,
+                    "right": m.right,
+                    "inconclusive": m.inconclusive,
+                    "shape": list(m.shape),
+                    "formula": m.formula,
+                    "hint": m.hint,
+                    "kind": m.kind,
+                }
                 for m in self.marks
             ],
-        }  # fmt: skip
+        }
 
     def raise_if_wrong(self) -> Marks:
         """Raise ``WrongGradientError`` unless every line is right; returns the marks."""
@@ -114,7 +127,9 @@ class Marks:
         return self
 
 
-def steps(forward: Callable[..., Any], backward: Callable[..., Any], *inputs: Any, seed: int = 0, **named: Any) -> Marks:
+def steps(
+    forward: Callable[..., Any], backward: Callable[..., Any], *inputs: Any, seed: int = 0, **named: Any
+) -> Marks:
     """Mark each gradient that ``backward`` returns, given the student's own upstream gradients.
 
     Args:
@@ -152,7 +167,9 @@ def steps(forward: Callable[..., Any], backward: Callable[..., Any], *inputs: An
     matched = match_names(returned, names)
     unknown = [g for g in returned if g not in matched.values() and g not in ("dloss", "dL", "loss")]
     if not matched:
-        raise UsageError(f"None of {', '.join(map(repr, returned))} belongs to a value of the forward ({', '.join(names)}).")
+        raise UsageError(
+            f"None of {', '.join(map(repr, returned))} belongs to a value of the forward ({', '.join(names)})."
+        )
     students = {v: np.asarray(returned[g], dtype=float) for v, g in matched.items()}
     marks = []
     # In the order of the student's own backward pass.
@@ -220,10 +237,21 @@ def _locals_hint(observed: Forward, v: str, mine: Any, right: Any, students: dic
             if np.shape(x) != mine.shape or not np.ndim(x):
                 continue
             with np.errstate(all="ignore"):
-                for what, factor in ((f"{n}·(1 − {n})", x * (1 - x)), (f"(1 − {n}²)", 1 - x**2), (f"({n} > 0)", x > 0), (n, x), (f"(1 − {n})", 1 - x)):
+                for what, factor in (
+                    (f"{n}·(1 − {n})", x * (1 - x)),
+                    (f"(1 − {n}²)", 1 - x**2),
+                    (f"({n} > 0)", x > 0),
+                    (n, x),
+                    (f"(1 − {n})", 1 - x),
+                ):
                     if np.allclose(mine, d * factor, rtol=1e-6):
-                        return f"uses d{c}·{what}: not the derivative of {c} with respect to {v} (evaluated at the wrong point?)"
-    if mine.shape == right.shape and np.allclose(np.asarray(mine).sum(), 0, atol=1e-9) != np.allclose(right.sum(), 0, atol=1e-9):
+                        return (
+                            f"uses d{c}·{what}: not the derivative of {c} with respect to {v} (evaluated "
+                            f"at the wrong point?)"
+                        )
+    if mine.shape == right.shape and np.allclose(np.asarray(mine).sum(), 0, atol=1e-9) != np.allclose(
+        right.sum(), 0, atol=1e-9
+    ):
         return "a term is missing: the right one sums to zero"
     return "does not follow from your upstream gradient"
 

@@ -284,8 +284,13 @@ def _directions(
             noise = m.noise + (EPS * math.sqrt(moved) if math.isfinite(moved) else 0.0)
             size = math.sqrt(reach) if math.isfinite(reach) else 0.0
             slope = derivative(
-                evaluator.along(vector), m.value, scale=1.0, smallest=1.0, noise=noise,
-                expected=analytic, magnitude=size * 1e-2,
-            )  # fmt: skip
+                evaluator.along(vector),
+                m.value,
+                scale=1.0,
+                smallest=1.0,
+                noise=noise,
+                expected=analytic,
+                magnitude=size * 1e-2,
+            )
             m.directions.append(Direction(names, analytic, slope, size))
             del vector

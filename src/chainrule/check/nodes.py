@@ -45,7 +45,10 @@ class _Tape:
 
     def record(self, op: Any, inputs: Any, params: dict[str, Any], arrays: Any) -> None:
         del arrays
-        copied = tuple(x._array.copy() if isinstance(x, Variable) else np.array(x) if isinstance(x, np.ndarray) else x for x in inputs)
+        copied = tuple(
+            x._array.copy() if isinstance(x, Variable) else np.array(x) if isinstance(x, np.ndarray) else x
+            for x in inputs
+        )
         self.applied.append(_Applied(op.call, op, copied, dict(params), _here()))
 
     def __getattr__(self, name: str) -> Any:
@@ -93,7 +96,11 @@ def op_problem(applied: Any, seed: int = 0, order: int = 1) -> Problem | None:
     from .adapters.engine import from_engine
 
     op = applied.op
-    moving = [i for i, x in enumerate(applied.inputs) if isinstance(x, np.ndarray) and x.dtype.kind == "f" and _has_rule(op, i)]
+    moving = [
+        i
+        for i, x in enumerate(applied.inputs)
+        if isinstance(x, np.ndarray) and x.dtype.kind == "f" and _has_rule(op, i)
+    ]
     if not moving or not any(applied.inputs[i].size for i in moving):
         return None
     names = _input_names(op, applied)
@@ -114,26 +121,41 @@ def op_problem(applied: Any, seed: int = 0, order: int = 1) -> Problem | None:
             args[i] = tensors[names[i]]
         return op.derived(*args, **applied.params)
 
-    run.__signature__ = by_definition.__signature__ = inspect.Signature([inspect.Parameter(names[i], inspect.Parameter.POSITIONAL_OR_KEYWORD) for i in moving])  # type: ignore[attr-defined]
+    run.__signature__ = by_definition.__signature__ = inspect.Signature(
+        [inspect.Parameter(names[i], inspect.Parameter.POSITIONAL_OR_KEYWORD) for i in moving]
+    )  # type: ignore[attr-defined]
     run.__qualname__ = op.name if op is not None else applied.backward.__name__
     outs = run(**{names[i]: wrap(fixed[i]) for i in moving})
-    outs = [o for o in (outs if isinstance(outs, (tuple, list)) else [outs]) if isinstance(o, Variable) and o._array.dtype.kind == "f"]
+    outs = [
+        o
+        for o in (outs if isinstance(outs, (tuple, list)) else [outs])
+        if isinstance(o, Variable) and o._array.dtype.kind == "f"
+    ]
     if not outs or not all(np.all(np.isfinite(o._array)) for o in outs):
         return None
     rng = np.random.default_rng(seed + 7)
     cotangent = [rng.normal(size=o._array.shape) for o in outs]
     problem = from_engine(
-        run, {names[i]: fixed[i].astype(np.float64) for i in moving}, None, loss=None, cotangent=cotangent, data=None, order=order, seed=seed
+        run,
+        {names[i]: fixed[i].astype(np.float64) for i in moving},
+        None,
+        loss=None,
+        cotangent=cotangent,
+        data=None,
+        order=order,
+        seed=seed,
     )
     problem.first_bad = None
-    hidden = [i for i, x in enumerate(applied.inputs) if isinstance(x, np.ndarray) and x.dtype.kind == "f" and i not in moving]
+    hidden = [
+        i for i, x in enumerate(applied.inputs) if isinstance(x, np.ndarray) and x.dtype.kind == "f" and i not in moving
+    ]
     if op is not None and op.derived is not None and hidden and order == 1:
         # An input without a rule (batch_norm's statistics) is a function of the others: the rule accounts for that, and
         # the op's definition, from which the numbers must then come, says so.
         point = {k: v.copy() for k, v in problem.point.items()}
         problem.value = from_engine(
             by_definition, point, None, loss=None, cotangent=cotangent[0], data=None, order=1, seed=seed
-        ).value  # fmt: skip
+        ).value
     padding = applied.params.get("padding_idx")
     if padding is not None and "weight" in problem.point:
         exempt_row(problem, "weight", padding)
@@ -156,7 +178,12 @@ def exempt_row(problem: Problem, name: str, row: int) -> None:
     mask = np.zeros(problem.point[name].shape, dtype=bool)
     mask[row] = True
     problem.exempt[name] = mask
-    problem.notes.append(Note("padding", f"row {row} of {name} is an embedding's padding row: its gradient is 0 by definition and was not compared."))
+    problem.notes.append(
+        Note(
+            "padding",
+            f"row {row} of {name} is an embedding's padding row: its gradient is 0 by definition and was not compared.",
+        )
+    )
 
 
 def _has_rule(op: Any, i: int) -> bool:
@@ -186,7 +213,11 @@ def first_bad(problem: Problem) -> Hypothesis | None:
     seen: set[Any] = set()
     count = 0
     for made in _trace(problem):
-        key = (made.op.name if made.op is not None else made.backward, tuple(np.shape(x) for x in made.inputs), str(made.params))
+        key = (
+            made.op.name if made.op is not None else made.backward,
+            tuple(np.shape(x) for x in made.inputs),
+            str(made.params),
+        )
         if key in seen:
             continue
         seen.add(key)
@@ -211,9 +242,15 @@ def first_bad(problem: Problem) -> Hypothesis | None:
 def _name(applied: _Applied, causes: list[Hypothesis], wrong: list[str], problem: Problem, count: int) -> Hypothesis:
     name = applied.op.name if applied.op is not None else applied.backward.__name__
     cause = causes[0] if causes else None
-    rule = applied.backward.backward if applied.op is None else next(
-        r.fn for i, r in enumerate(applied.op.rules) if r is not None and (applied.op.variadic or applied.op.inputs[i] in wrong)
-    )  # fmt: skip
+    rule = (
+        applied.backward.backward
+        if applied.op is None
+        else next(
+            r.fn
+            for i, r in enumerate(applied.op.rules)
+            if r is not None and (applied.op.variadic or applied.op.inputs[i] in wrong)
+        )
+    )
     line = cause.line if cause is not None and cause.line is not None else _line(rule)
     own = applied.place is not None and "chainrule/cli" not in applied.place.filename.replace("\\", "/")
     where = f" (used at {applied.place}: {applied.place.source})" if own else ""
@@ -221,11 +258,24 @@ def _name(applied: _Applied, causes: list[Hypothesis], wrong: list[str], problem
     evidence = f"checked alone, with the values it saw{where}, the rule for {', '.join(wrong)} is wrong"
     if cause is not None:
         evidence += f"; {cause.evidence}"
-    fix = cause.fix if cause is not None and cause.verified else f"mend the rule at {line}: {line.source}" if line is not None else "mend its backward"
+    fix = (
+        cause.fix
+        if cause is not None and cause.verified
+        else f"mend the rule at {line}: {line.source}"
+        if line is not None
+        else "mend its backward"
+    )
     return Hypothesis(
-        cause.kind if cause is not None else "op", f"the first bad op is {name}: {what}", evidence, fix, tuple(problem.point), 2.0, line,
-        cause is not None and cause.verified, {"op": name, "inputs": wrong, "checked": count, "place": str(applied.place) if applied.place else ""},
-    )  # fmt: skip
+        cause.kind if cause is not None else "op",
+        f"the first bad op is {name}: {what}",
+        evidence,
+        fix,
+        tuple(problem.point),
+        2.0,
+        line,
+        cause is not None and cause.verified,
+        {"op": name, "inputs": wrong, "checked": count, "place": str(applied.place) if applied.place else ""},
+    )
 
 
 def _line(function: Any) -> Line | None:
@@ -254,8 +304,14 @@ def kink_name(problem: Problem, name: str, flat: int, h: float) -> str:
         for x, y in zip(a, b, strict=True):
             if x is None or y is None:
                 continue
-            if x.shape == y.shape and np.max(np.abs(x - y), initial=0.0) > 0.05 * max(np.max(np.abs(x), initial=0.0), np.max(np.abs(y), initial=0.0)):
-                return f"{plus.op.name}" + (f" ({plus.op.kink})" if plus.op.kink else "") + (f" at {plus.place}" if plus.place else "")
+            if x.shape == y.shape and np.max(np.abs(x - y), initial=0.0) > 0.05 * max(
+                np.max(np.abs(x), initial=0.0), np.max(np.abs(y), initial=0.0)
+            ):
+                return (
+                    f"{plus.op.name}"
+                    + (f" ({plus.op.kink})" if plus.op.kink else "")
+                    + (f" at {plus.place}" if plus.place else "")
+                )
     return ""
 
 
@@ -265,7 +321,8 @@ def _slopes(applied: _Applied) -> list[Any]:
     from ..core.variable import wrap
 
     leaves = [
-        wrap(x, None, x.dtype.kind == "f" and _has_rule(applied.op, i)) if isinstance(x, np.ndarray) else x for i, x in enumerate(applied.inputs)
+        wrap(x, None, x.dtype.kind == "f" and _has_rule(applied.op, i)) if isinstance(x, np.ndarray) else x
+        for i, x in enumerate(applied.inputs)
     ]
     moving = [t for t in leaves if isinstance(t, Variable) and t._requires]
     if not moving:

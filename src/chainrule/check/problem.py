@@ -15,7 +15,9 @@ Arrays = dict[str, "np.ndarray[Any, Any]"]
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something the user should know that is no verdict on the gradient: a cast, a modified input, a random function."""
+    """Something the user should know that is no verdict on the gradient: a cast, a modified input, a random
+    function.
+    """
 
     kind: str
     text: str

@@ -1,4 +1,6 @@
-"""The result of a check: one screen in the terminal, HTML in a notebook, a dict for machines, an exception on demand."""
+"""The result of a check: one screen in the terminal, HTML in a notebook, a dict for machines, an exception
+on demand.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,10 @@ class Report:
         if self.verdict is Verdict.INCONCLUSIVE:
             return f"{self.label}: {self.reason}"
         which = ", ".join(wrong[:6]) + (f" and {len(wrong) - 6} more" if len(wrong) > 6 else "")
-        return f"the {what} of {self.label} {self._is} wrong in {which or 'some direction'} ({len(wrong)} of {len(self.parameters)} inputs)"
+        return (
+            f"the {what} of {self.label} {self._is} wrong in {which or 'some direction'} ({len(wrong)} of "
+            f"{len(self.parameters)} inputs)"
+        )
 
     def cost(self) -> str:
         checked, size = sum(p.checked for p in self.parameters), sum(p.size for p in self.parameters)
@@ -132,9 +137,14 @@ class Report:
             what = f"{name}: " if name else ""
             state = "a valid subgradient" if e.status == "kink" else "no subgradient"
             out.append(
-                ("yellow", f"  kink at {where}: {what}left slope {e.slope.left:.6g}, right slope {e.slope.right:.6g}; "
-                           f"analytic {e.analytic:.6g} is {e.convention} ({state})")
-            )  # fmt: skip
+                (
+                    "yellow",
+                    (
+                        f"  kink at {where}: {what}left slope {e.slope.left:.6g}, right slope {e.slope.right:.6g}; "
+                        f"analytic {e.analytic:.6g} is {e.convention} ({state})"
+                    ),
+                )
+            )
         if len(self.kinks) > 3:
             out.append(("yellow", f"  and {len(self.kinks) - 3} more kinks"))
         for note in self.notes[:4]:
@@ -148,7 +158,9 @@ class Report:
         out = []
         for style, text in self.lines():
             indent = len(text) - len(text.lstrip())
-            pieces = textwrap.wrap(text, _WIDTH, subsequent_indent=" " * (indent + 2), drop_whitespace=True, replace_whitespace=False) or [""]
+            pieces = textwrap.wrap(
+                text, _WIDTH, subsequent_indent=" " * (indent + 2), drop_whitespace=True, replace_whitespace=False
+            ) or [""]
             out += [(style, p) for p in pieces]
         return out
 
@@ -172,7 +184,14 @@ class Report:
         Console(highlight=False, soft_wrap=True).print(self)
 
     def _repr_html_(self) -> str:
-        colour = {"bold green": "#1a7f37", "bold red": "#cf222e", "bold yellow": "#9a6700", "yellow": "#9a6700", "green": "#1a7f37", "dim": "#6e7781"}
+        colour = {
+            "bold green": "#1a7f37",
+            "bold red": "#cf222e",
+            "bold yellow": "#9a6700",
+            "yellow": "#9a6700",
+            "green": "#1a7f37",
+            "dim": "#6e7781",
+        }
         rows = []
         for style, line in self._wrapped():
             css = f"color:{colour[style]};" if style in colour else ""
@@ -191,20 +210,34 @@ class Report:
             "value": _number(self.value),
             "reason": self.reason,
             "parameters": [
-                {"name": p.name, "shape": list(p.shape), "right": p.right, "checked": p.checked, "size": p.size, "worst": _number(p.worst)}
+                {
+                    "name": p.name,
+                    "shape": list(p.shape),
+                    "right": p.right,
+                    "checked": p.checked,
+                    "size": p.size,
+                    "worst": _number(p.worst),
+                }
                 for p in self.parameters
             ],
             "worst": [_entry(e) for e in self.worst],
             "mistakes": [h.to_dict() for h in self.mistakes],
             "hypotheses": [h.to_dict() for h in self.hypotheses],
-            "kinks": [{**_entry(e), "convention": e.convention, "op": name, "valid": e.status == "kink"} for e, name in self.kinks],
+            "kinks": [
+                {**_entry(e), "convention": e.convention, "op": name, "valid": e.status == "kink"}
+                for e, name in self.kinks
+            ],
             "notes": [{"kind": n.kind, "text": n.text} for n in self.notes],
             "cost": {
-                "evaluations": self.evaluations, "seconds": round(self.seconds, 4), "full": self.full, "directions": self.directions, "seed": self.seed,
+                "evaluations": self.evaluations,
+                "seconds": round(self.seconds, 4),
+                "full": self.full,
+                "directions": self.directions,
+                "seed": self.seed,
                 "noise": _number(self.noise),
             },
             **self.extra,
-        }  # fmt: skip
+        }
 
 
 def _number(x: float) -> float | None:
@@ -213,6 +246,12 @@ def _number(x: float) -> float | None:
 
 def _entry(e: Entry) -> dict[str, Any]:
     return {
-        "name": e.name, "index": list(e.index), "analytic": _number(e.analytic), "numeric": _number(e.slope.value),
-        "error": _number(e.slope.error), "left": _number(e.slope.left), "right": _number(e.slope.right), "kink": e.slope.kink,
-    }  # fmt: skip
+        "name": e.name,
+        "index": list(e.index),
+        "analytic": _number(e.analytic),
+        "numeric": _number(e.slope.value),
+        "error": _number(e.slope.error),
+        "left": _number(e.slope.left),
+        "right": _number(e.slope.right),
+        "kink": e.slope.kink,
+    }

@@ -23,7 +23,9 @@ from .verdict import Judgement, Verdict, judge
 __all__ = ["run"]
 
 
-def run(problem: Problem, *, full: bool = False, seed: int = 0, progress: bool | None = None, diagnose: bool = True) -> Report:
+def run(
+    problem: Problem, *, full: bool = False, seed: int = 0, progress: bool | None = None, diagnose: bool = True
+) -> Report:
     """Check one problem."""
     start = time.perf_counter()
     _require_finite(problem)
@@ -40,11 +42,20 @@ def run(problem: Problem, *, full: bool = False, seed: int = 0, progress: bool |
     hypotheses: list[Hypothesis] = []
     causes: list[Hypothesis] = []
     if random is not None:
-        j.verdict, j.reason = Verdict.INCONCLUSIVE, "the function is not deterministic, so its gradient cannot be measured"
+        j.verdict, j.reason = (
+            Verdict.INCONCLUSIVE,
+            "the function is not deterministic, so its gradient cannot be measured",
+        )
         causes = hypotheses = [
-            Hypothesis("random", "the function is not deterministic", random.text,
-                       "call .eval(), set dropout to 0, or seed the generator inside the function", tuple(problem.point), 1.0)
-        ]  # fmt: skip
+            Hypothesis(
+                "random",
+                "the function is not deterministic",
+                random.text,
+                "call .eval(), set dropout to 0, or seed the generator inside the function",
+                tuple(problem.point),
+                1.0,
+            )
+        ]
     elif j.verdict is Verdict.FAIL and diagnose:
         hypotheses, causes = _diagnose(problem, m, j)
     if stale is not None and random is None:
@@ -68,10 +79,13 @@ def _diagnose(problem: Problem, m: Measurement, j: Judgement) -> tuple[list[Hypo
     if j.bad and all(e.slope.kink for e in j.bad):
         e = j.bad[0]
         cause = Hypothesis(
-            "kink", f"at a kink, {entry_name(e.name, e.index)} = {e.analytic:.6g} is no subgradient: {e.convention}",
+            "kink",
+            f"at a kink, {entry_name(e.name, e.index)} = {e.analytic:.6g} is no subgradient: {e.convention}",
             f"left slope {e.slope.left:.6g}, right slope {e.slope.right:.6g}; everywhere else the gradient is right",
-            "pick one side: relu′(0) = 0, abs′(0) = 0; for ties give the gradient to one entry, or share it", tuple(j.bad_parameters), 1.0,
-        )  # fmt: skip
+            "pick one side: relu′(0) = 0, abs′(0) = 0; for ties give the gradient to one entry, or share it",
+            tuple(j.bad_parameters),
+            1.0,
+        )
         return [cause], [cause]
     if problem.first_bad is not None:
         found = problem.first_bad()
@@ -82,8 +96,15 @@ def _diagnose(problem: Problem, m: Measurement, j: Judgement) -> tuple[list[Hypo
     for note in problem.notes:
         if note.kind == "integer":
             patterns.append(
-                Hypothesis("dtype", "integer truncation", note.text, "make the gradient's arrays with dtype=float", tuple(j.bad_parameters), 0.6)
-            )  # fmt: skip
+                Hypothesis(
+                    "dtype",
+                    "integer truncation",
+                    note.text,
+                    "make the gradient's arrays with dtype=float",
+                    tuple(j.bad_parameters),
+                    0.6,
+                )
+            )
     ranked = rank(evidence, patterns, find_repairs(evidence))
     return ranked, mistakes(j.bad_parameters, ranked)
 
@@ -115,14 +136,23 @@ def _stale(problem: Problem) -> Hypothesis | None:
     doubled = all(np.allclose(second[k], 2 * first[k], rtol=1e-9) for k in changed)
     what = "exactly twice the first" if doubled else "something else"
     return Hypothesis(
-        "stale", "stale gradient: the result of one call leaks into the next (no zero_grad)",
+        "stale",
+        "stale gradient: the result of one call leaks into the next (no zero_grad)",
         f"a second call at the same point returned {what} for {', '.join(changed)}",
-        "start every backward pass from fresh zeros: the buffer that is added to must be reset first", tuple(changed), 1.6,
-    )  # fmt: skip
+        "start every backward pass from fresh zeros: the buffer that is added to must be reset first",
+        tuple(changed),
+        1.6,
+    )
 
 
 def _report(
-    problem: Problem, m: Measurement, j: Judgement, hypotheses: list[Hypothesis], causes: list[Hypothesis], seed: int, full: bool
+    problem: Problem,
+    m: Measurement,
+    j: Judgement,
+    hypotheses: list[Hypothesis],
+    causes: list[Hypothesis],
+    seed: int,
+    full: bool,
 ) -> Report:
     parameters = []
     for name, x in problem.point.items():
@@ -130,7 +160,9 @@ def _report(
         top = max((abs(e.slope.value) for e in entries if math.isfinite(e.slope.value)), default=0.0)
         gap = max((e.gap for e in entries if math.isfinite(e.gap)), default=0.0)
         parameters.append(
-            ParameterResult(name, x.shape, name not in j.bad_parameters, len(entries), x.size, gap / top if top else gap)
+            ParameterResult(
+                name, x.shape, name not in j.bad_parameters, len(entries), x.size, gap / top if top else gap
+            )
         )
     named: list[tuple[Entry, str]] = []
     for e in [*j.kinks, *[e for e in j.bad if e.slope.kink]][:50]:
@@ -143,10 +175,24 @@ def _report(
                 name = ""
         named.append((e, name))
     return Report(
-        verdict=j.verdict, label=problem.label, parameters=parameters, worst=(j.bad or j.unclear)[:20], hypotheses=hypotheses, mistakes=causes,
-        kinks=named, notes=problem.notes, value=m.value, noise=m.noise, evaluations=m.evaluations, seconds=m.seconds, full=full,
-        order=problem.order, directions=len(m.directions), seed=seed, reason=j.reason,
-    )  # fmt: skip
+        verdict=j.verdict,
+        label=problem.label,
+        parameters=parameters,
+        worst=(j.bad or j.unclear)[:20],
+        hypotheses=hypotheses,
+        mistakes=causes,
+        kinks=named,
+        notes=problem.notes,
+        value=m.value,
+        noise=m.noise,
+        evaluations=m.evaluations,
+        seconds=m.seconds,
+        full=full,
+        order=problem.order,
+        directions=len(m.directions),
+        seed=seed,
+        reason=j.reason,
+    )
 
 
 class _Bar:

@@ -93,7 +93,9 @@ class Layout:
             return
         array = np.asarray(item)
         if array.dtype.kind not in "fiub":
-            raise UsageError(f"Input {name!r} is {type(item).__name__} ({array.dtype}): only real numbers can be checked.")
+            raise UsageError(
+                f"Input {name!r} is {type(item).__name__} ({array.dtype}): only real numbers can be checked."
+            )
         if array.size and not np.all(np.isfinite(array)):
             raise UsageError(f"Input {name!r} contains NaN or infinity: choose a point where everything is finite.")
         if array.dtype != np.float64:
@@ -131,7 +133,9 @@ class Layout:
         return function(built, *extra)
 
     def gradient(self, returned: Any, who: str = "The gradient") -> Arrays:
-        """Bring what a gradient function returned to named arrays; raise ``WrongGradient`` with one sentence if it is not one."""
+        """Bring what a gradient function returned to named arrays; raise ``WrongGradient`` with one sentence
+        if it is not one.
+        """
         found = self._match(returned, who)
         out: Arrays = {}
         for name in self.names:
@@ -141,12 +145,18 @@ class Layout:
                 if g.dtype.kind not in "fiub":
                     raise TypeError
             except (TypeError, ValueError):
-                raise WrongGradient(f"{who} of {name} is {type(found[name]).__name__}, not an array.", "form", name) from None
+                raise WrongGradient(
+                    f"{who} of {name} is {type(found[name]).__name__}, not an array.", "form", name
+                ) from None
             if g.shape != shape:
-                if g.size == self.point[name].size and tuple(s for s in g.shape if s != 1) == tuple(s for s in shape if s != 1):
+                if g.size == self.point[name].size and tuple(s for s in g.shape if s != 1) == tuple(
+                    s for s in shape if s != 1
+                ):
                     g = g.reshape(shape)
                     if shape:
-                        self.notes.append(Note("shape", f"{who} of {name} has axes of length 1 that {name} has not (or lacks them)."))
+                        self.notes.append(
+                            Note("shape", f"{who} of {name} has axes of length 1 that {name} has not (or lacks them).")
+                        )
                 else:
                     shapes = {k: v.shape for k, v in self.point.items() if np.shape(found[k]) == shape}
                     raise _wrong_shape(who, name, g.shape, shape, shapes, self.batch)
@@ -154,7 +164,11 @@ class Layout:
         return out
 
     def _match(self, returned: Any, who: str) -> dict[str, Any]:
-        if isinstance(returned, tuple) and len(returned) == 2 and np.ndim(returned[0] if not isinstance(returned[0], Mapping) else [1]) == 0:
+        if (
+            isinstance(returned, tuple)
+            and len(returned) == 2
+            and np.ndim(returned[0] if not isinstance(returned[0], Mapping) else [1]) == 0
+        ):
             second = returned[1]
             if isinstance(second, Mapping) or (len(self.names) != 2 and not _is_number_list(returned)):
                 returned = second
@@ -165,29 +179,39 @@ class Layout:
             missing = [n for n in self.names if n not in matched]
             if missing:
                 have = ", ".join(map(repr, flat)) or "nothing"
-                raise WrongGradient(f"{who} has no entry for {', '.join(map(repr, missing))}; it has {have}.", "missing", missing[0])
+                raise WrongGradient(
+                    f"{who} has no entry for {', '.join(map(repr, missing))}; it has {have}.", "missing", missing[0]
+                )
             return {n: flat[matched[n]] for n in self.names}
         if returned is None:
             raise WrongGradient(f"{who} is None: does the function return it?", "missing", self.names[0])
         if len(self.names) == 1:
-            if isinstance(returned, (tuple, list)) and len(returned) == 1 and np.ndim(returned[0]) == self.point[self.names[0]].ndim:
+            if (
+                isinstance(returned, (tuple, list))
+                and len(returned) == 1
+                and np.ndim(returned[0]) == self.point[self.names[0]].ndim
+            ):
                 returned = returned[0]
             return {self.names[0]: returned}
         if not isinstance(returned, (tuple, list)):
             raise WrongGradient(
-                f"{who} is one {type(returned).__name__}, but there are {len(self.names)} inputs: {', '.join(self.names)}.", "missing"
+                f"{who} is one {type(returned).__name__}, but there are {len(self.names)} inputs: "
+                f"{', '.join(self.names)}.",
+                "missing",
             )
         flat_list: list[Any] = []
         _flatten_list(returned, flat_list)
         if len(flat_list) != len(self.names):
             raise WrongGradient(
-                f"{who} has {len(flat_list)} parts, but there are {len(self.names)} inputs: {', '.join(self.names)}.", "missing"
+                f"{who} has {len(flat_list)} parts, but there are {len(self.names)} inputs: {', '.join(self.names)}.",
+                "missing",
             )
         return dict(zip(self.names, flat_list, strict=True))
 
 
 def _build(item: Any, leaves: Iterator[Any]) -> Any:
-    # At module level: a nested function that calls itself is a cycle, and would keep the arrays until the next collection.
+    # At module level: a nested function that calls itself is a cycle, and would keep the arrays until the
+    # next collection.
     if isinstance(item, Mapping):
         return {k: _build(v, leaves) for k, v in item.items()}
     if isinstance(item, (tuple, list)) and not _is_number_list(item):
@@ -223,7 +247,12 @@ def _flatten_list(tree: Any, out: list[Any]) -> None:
 
 
 def _wrong_shape(
-    who: str, name: str, got: tuple[int, ...], want: tuple[int, ...], shapes: dict[str, tuple[int, ...]], batch: set[int]
+    who: str,
+    name: str,
+    got: tuple[int, ...],
+    want: tuple[int, ...],
+    shapes: dict[str, tuple[int, ...]],
+    batch: set[int],
 ) -> WrongGradient:
     kind, hint = "shape", ""
     other = next((k for k, s in shapes.items() if k != name and s == got and s != want), None)
@@ -232,7 +261,10 @@ def _wrong_shape(
     elif len(got) == len(want) == 1 and got[0] in batch:
         kind, hint = "axis", f"It was summed over the wrong axis: {got[0]} is the batch, sum over that (axis=0)."
     elif len(got) == len(want) == 2 and set(got) <= batch:
-        kind, hint = "transposed", "The factors of the product are exchanged (A.T @ B sums over the batch, A @ B.T does not)."
+        kind, hint = (
+            "transposed",
+            "The factors of the product are exchanged (A.T @ B sums over the batch, A @ B.T does not).",
+        )
     elif got == want[::-1]:
         kind, hint = "transposed", "It looks transposed: try .T (or swap the factors of the product)."
     elif len(got) == len(want) + 1 and got[1:] == want:
@@ -242,7 +274,10 @@ def _wrong_shape(
         kind, hint = "batch-sum", f"The sum over the leading axes is missing: try .sum(axis={axes})."
     elif len(got) == len(want) and all(w in (1, g) for g, w in zip(got, want, strict=True)):
         axes = tuple(i for i, (g, w) in enumerate(zip(got, want, strict=True)) if w == 1 and g != 1)
-        kind, hint = "batch-sum", f"{name} was broadcast along axis {axes[0] if len(axes) == 1 else axes}: sum over it, with keepdims=True."
+        kind, hint = (
+            "batch-sum",
+            f"{name} was broadcast along axis {axes[0] if len(axes) == 1 else axes}: sum over it, with keepdims=True.",
+        )
     elif got == () or (len(got) < len(want) or any(g == 1 and w > 1 for g, w in zip(got, want, strict=False))):
         kind, hint = "axis", "Too much was summed: keep the axes of the parameter."
     text = message(f"{who} of {name} has shape {got}, but {name} has shape {want}.", fix=hint)

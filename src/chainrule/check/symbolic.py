@@ -17,7 +17,9 @@ from .measure import quiet
 __all__ = ["local_formula"]
 
 
-def local_formula(observed: Forward, v: str, g: str, students: dict[str, Any], phi: Callable[[dict[str, Any]], float]) -> str:
+def local_formula(
+    observed: Forward, v: str, g: str, students: dict[str, Any], phi: Callable[[dict[str, Any]], float]
+) -> str:
     """``g = …`` in the student's names, with the shape; empty when no verified formula is at hand."""
     value = np.asarray(observed.values[v], dtype=float)
     names = {c: (f"d{c}" if c in students else c) for c in students}
@@ -25,7 +27,11 @@ def local_formula(observed: Forward, v: str, g: str, students: dict[str, Any], p
     scope.update({names[c]: d for c, d in students.items()})
     texts: list[str] = []
     for c, stmt in observed.statements.items():
-        if c == v or not isinstance(stmt, ast.Assign) or not any(isinstance(n, ast.Name) and n.id == v for n in ast.walk(stmt.value)):
+        if (
+            c == v
+            or not isinstance(stmt, ast.Assign)
+            or not any(isinstance(n, ast.Name) and n.id == v for n in ast.walk(stmt.value))
+        ):
             continue
         if c in students:
             up = names[c]
@@ -107,7 +113,9 @@ def _pull(node: ast.expr, v: str, up: str, scope: dict[str, Any]) -> list[str]:
         if isinstance(node.op, ast.Mult):
             return _pull(a, v, _times(up, tb), scope) + _pull(b, v, _times(up, ta), scope)
         if isinstance(node.op, ast.Div):
-            return _pull(a, v, f"{_bracket(up)} / {tb}", scope) + _pull(b, v, f"-{_bracket(up)} * {ta} / {tb} ** 2", scope)
+            return _pull(a, v, f"{_bracket(up)} / {tb}", scope) + _pull(
+                b, v, f"-{_bracket(up)} * {ta} / {tb} ** 2", scope
+            )
         if isinstance(node.op, ast.MatMult):
             return _pull(a, v, f"{_bracket(up)} @ {tb}.T", scope) + _pull(b, v, f"{ta}.T @ {_bracket(up)}", scope)
         if isinstance(node.op, ast.Pow) and isinstance(b, ast.Constant):
@@ -117,7 +125,9 @@ def _pull(node: ast.expr, v: str, up: str, scope: dict[str, Any]) -> list[str]:
     if isinstance(node, ast.Call):
         name = text(node.func).rsplit(".", 1)[-1]
         method = isinstance(node.func, ast.Attribute) and text(node.func.value) != "np"
-        inner = node.func.value if method and isinstance(node.func, ast.Attribute) else node.args[0] if node.args else None
+        inner = (
+            node.func.value if method and isinstance(node.func, ast.Attribute) else node.args[0] if node.args else None
+        )
         if inner is None:
             raise _Unknown
         x = _wrap(inner)
@@ -125,19 +135,38 @@ def _pull(node: ast.expr, v: str, up: str, scope: dict[str, Any]) -> list[str]:
         if name in ("sum", "mean"):
             axis = any(k.arg == "axis" for k in node.keywords) or len(node.args) > (0 if method else 1)
             kept = any(k.arg == "keepdims" for k in node.keywords)
-            if axis and not kept:
-                if up != "1" and not up.replace(".", "").lstrip("-").isdigit():
-                    up = f"np.expand_dims({up}, -1)" if "axis=1" in out or "axis=-1" in out else up
+            if axis and not kept and up != "1" and not up.replace(".", "").lstrip("-").isdigit():
+                up = f"np.expand_dims({up}, -1)" if "axis=1" in out or "axis=-1" in out else up
             count = f" / {x}.size" if name == "mean" and not axis else ""
             if name == "mean" and axis:
                 raise _Unknown
             inner_up = f"{up}{count}" if not count or up != "1" else f"1{count}"
-            return _pull(inner, v, f"({inner_up}) * np.ones_like({text(inner)})" if isinstance(inner, ast.Name) else f"({inner_up})" if count else up, scope)
+            return _pull(
+                inner,
+                v,
+                f"({inner_up}) * np.ones_like({text(inner)})"
+                if isinstance(inner, ast.Name)
+                else f"({inner_up})"
+                if count
+                else up,
+                scope,
+            )
         known = {
-            "maximum": f"({x} > 0)", "tanh": f"(1 - {out} ** 2)", "exp": out, "log": f"(1 / {x})", "sqrt": f"(0.5 / {out})", "sin": f"np.cos({x})",
-            "cos": f"-np.sin({x})", "sigmoid": f"{out} * (1 - {out})", "relu": f"({x} > 0)", "abs": f"np.sign({x})", "square": f"2 * {x}",
-        }  # fmt: skip
-        if name not in known or name == "maximum" and not (len(node.args) == 2 and text(node.args[1]) in ("0", "0.0")):
+            "maximum": f"({x} > 0)",
+            "tanh": f"(1 - {out} ** 2)",
+            "exp": out,
+            "log": f"(1 / {x})",
+            "sqrt": f"(0.5 / {out})",
+            "sin": f"np.cos({x})",
+            "cos": f"-np.sin({x})",
+            "sigmoid": f"{out} * (1 - {out})",
+            "relu": f"({x} > 0)",
+            "abs": f"np.sign({x})",
+            "square": f"2 * {x}",
+        }
+        if name not in known or (
+            name == "maximum" and not (len(node.args) == 2 and text(node.args[1]) in ("0", "0.0"))
+        ):
             raise _Unknown
         return _pull(inner, v, _times(up, known[name]), scope)
     if isinstance(node, ast.Attribute) and node.attr == "T":
@@ -167,9 +196,12 @@ def _softmax(observed: Forward, v: str) -> list[str]:
     shape = np.shape(observed.values[v])
     if not shape:
         return []
-    pool = {**{k: x for k, x in observed.outside.items() if isinstance(x, np.ndarray)}, **{k: x for k, x in observed.values.items() if np.ndim(x)}}
+    pool = {
+        **{k: x for k, x in observed.outside.items() if isinstance(x, np.ndarray)},
+        **{k: x for k, x in observed.values.items() if np.ndim(x)},
+    }
     same = {k: np.asarray(x, float) for k, x in pool.items() if np.shape(x) == shape}
-    p = [k for k, x in same.items() if np.allclose(x.sum(axis=-1), 1) and np.all(x > 0) or np.all((x > 0) & (x < 1))]
+    p = [k for k, x in same.items() if (np.allclose(x.sum(axis=-1), 1) and np.all(x > 0)) or np.all((x > 0) & (x < 1))]
     out = []
     for a in p:
         for y, t in same.items():

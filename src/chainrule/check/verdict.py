@@ -76,14 +76,22 @@ def judge(problem: Problem, m: Measurement) -> Judgement:
         array = min(array, max(sizes, default=0.0)) if sizes else array
         for e in entries:
             s = float(m.scales[name].reshape(-1)[e.flat])
-            own_rounding = many * eps * (max(array, abs(e.analytic) if not single else 0.0) + max(reach, abs(m.value)) / s)
+            own_rounding = (
+                many * eps * (max(array, abs(e.analytic) if not single else 0.0) + max(reach, abs(m.value)) / s)
+            )
             e.tolerance = e.slope.error + own_rounding
             if e.slope.kink:
                 e.tolerance = e.slope.error + own_rounding
                 e.status = "kink" if e.gap <= _SAFETY * e.tolerance else "bad"
                 e.convention = _convention(e)
                 continue
-            size = max(abs(e.slope.value), abs(e.analytic), (0.1 if single else 1e-3) * array, 1e-6 * reach / s, 1e-7 * abs(m.value) / s)
+            size = max(
+                abs(e.slope.value),
+                abs(e.analytic),
+                (0.1 if single else 1e-3) * array,
+                1e-6 * reach / s,
+                1e-7 * abs(m.value) / s,
+            )
             if not math.isfinite(e.tolerance):
                 e.status = "unclear"
             elif e.gap > _SAFETY * e.tolerance:

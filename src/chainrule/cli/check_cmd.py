@@ -1,4 +1,6 @@
-"""``chainrule check FILE.py:NAME``: is this gradient right? Exit code 0 when it is, 1 when it is wrong, 2 for bad input."""
+"""``chainrule check FILE.py:NAME``: is this gradient right? Exit code 0 when it is, 1 when it is wrong, 2
+for bad input.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,31 @@ _SHAPES = ((3, 4), (4,), (), (4, 4), (2, 3, 4), (2, 3, 8, 8))
 
 @click.command("check")
 @click.argument("target")
-@click.option("--grad", "grad", metavar="NAME", help="The gradient written by hand: a function in the same file (or FILE.py:NAME).")
-@click.option("--inputs", "point", metavar="NAME", help="The point: a variable in the file, or Python numbers like '[1, 2, 3]'.")
-@click.option("--shape", "shapes", multiple=True, metavar="3,4", help="Shape of a random input; repeat it for several inputs.")
+@click.option(
+    "--grad",
+    "grad",
+    metavar="NAME",
+    help="The gradient written by hand: a function in the same file (or FILE.py:NAME).",
+)
+@click.option(
+    "--inputs", "point", metavar="NAME", help="The point: a variable in the file, or Python numbers like '[1, 2, 3]'."
+)
+@click.option(
+    "--shape", "shapes", multiple=True, metavar="3,4", help="Shape of a random input; repeat it for several inputs."
+)
 @click.option("--full", is_flag=True, help="Check every entry.")
 @click.option("--order", type=click.IntRange(1, 2), default=1, show_default=True, help="2: second derivatives too.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of random inputs and of the sample.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 def check_command(
-    target: str, grad: str | None, point: str | None, shapes: tuple[str, ...], full: bool, order: int, seed: int, as_json: bool
+    target: str,
+    grad: str | None,
+    point: str | None,
+    shapes: tuple[str, ...],
+    full: bool,
+    order: int,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Check a gradient; say which mistake it is when it is wrong.
 
@@ -53,7 +71,15 @@ def check_command(
     failure: Exception | None = None
     for inputs, said in _points(module, subject, point, shapes, seed):
         try:
-            report = check(subject, inputs, function, order=order, full=full, seed=seed, cotangent="random" if function is None else None)
+            report = check(
+                subject,
+                inputs,
+                function,
+                order=order,
+                full=full,
+                seed=seed,
+                cotangent="random" if function is None else None,
+            )
         except UsageError as error:
             failure = error
             if said:
@@ -62,7 +88,8 @@ def check_command(
         break
     if report is None:
         raise UsageError(
-            f"{name} could not be called with random inputs ({failure}). Say where to check it: --shape 3,4 for each input, "
+            f"{name} could not be called with random inputs ({failure}). Say where to check it: "
+            f"--shape 3,4 for each input, "
             f"or --inputs NAME, or define check_inputs in the file."
         )
     if as_json:
@@ -89,7 +116,8 @@ def _load(target: str) -> tuple[Any, str]:
         raise UsageError(f"No file {path!r}.")
     sys.path.insert(0, str(file.resolve().parent))
     spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(file.stem, module)
     try:
@@ -114,10 +142,14 @@ def _instance(cls: type) -> Any:
     try:
         return cls()
     except TypeError as error:
-        raise UsageError(f"{cls.__name__} needs arguments ({error}): make an instance in the file and name that.") from error
+        raise UsageError(
+            f"{cls.__name__} needs arguments ({error}): make an instance in the file and name that."
+        ) from error
 
 
-def _points(module: Any, subject: Any, point: str | None, shapes: tuple[str, ...], seed: int) -> Iterator[tuple[Any, bool]]:
+def _points(
+    module: Any, subject: Any, point: str | None, shapes: tuple[str, ...], seed: int
+) -> Iterator[tuple[Any, bool]]:
     """Points to try, and whether the user asked for this one."""
     import numpy as np
 
@@ -164,7 +196,9 @@ def _inputs_of(subject: Any) -> int:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return 1
-    required = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty]
+    required = [
+        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
+    ]
     if isinstance(subject, type) and required and required[0].name in ("ctx", "self"):
         required = required[1:]
     return len(required)

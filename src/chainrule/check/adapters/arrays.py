@@ -16,12 +16,18 @@ from ..structure import Layout, WrongGradient, parameter_names
 __all__ = ["from_arrays", "surroundings"]
 
 
-def from_arrays(
-    f: Callable[..., Any], inputs: Any, grad: Any, *, data: Any = None, cotangent: Any = None
-) -> Problem:
+def from_arrays(f: Callable[..., Any], inputs: Any, grad: Any, *, data: Any = None, cotangent: Any = None) -> Problem:
     """A problem from ``f(inputs) -> loss`` and ``grad(inputs) -> gradients`` (or the gradients themselves)."""
     layout = Layout(inputs, f)
-    extra = () if data is None else tuple(data.values()) if isinstance(data, Mapping) else tuple(data) if isinstance(data, (tuple, list)) else (data,)
+    extra = (
+        ()
+        if data is None
+        else tuple(data.values())
+        if isinstance(data, Mapping)
+        else tuple(data)
+        if isinstance(data, (tuple, list))
+        else (data,)
+    )
     notes = [*layout.notes, *layout.shared()]
     label = getattr(f, "__qualname__", type(f).__name__).replace("<locals>.", "")
     if isinstance(cotangent, str):
@@ -51,7 +57,9 @@ def from_arrays(
     _require_scalar(first, label)
     changed = [k for k in point if not np.array_equal(work[k], point[k])]
     if changed:
-        text = f"{label} modifies its input {', '.join(changed)} in place; every evaluation of the check got a fresh copy."
+        text = (
+            f"{label} modifies its input {', '.join(changed)} in place; every evaluation of the check got a fresh copy."
+        )
         notes.append(Note("modifies", text))
     with quiet():
         again = float(np.asarray(raw({k: v.copy() for k, v in point.items()})).reshape(()))
@@ -59,7 +67,10 @@ def from_arrays(
     if not np.isfinite(value0):
         raise UsageError(f"The function {label} returned {value0} at the given inputs: there is no gradient to check.")
     if again != value0 and abs(again - value0) > 1e-12 * max(abs(again), abs(value0)):
-        text = f"{label} is not deterministic: the same inputs gave {value0:.12g}, then {again:.12g} (dropout? a random number?)."
+        text = (
+            f"{label} is not deterministic: the same inputs gave {value0:.12g}, then {again:.12g} "
+            f"(dropout? a random number?)."
+        )
         notes.append(Note("random", text + " Fix the seed inside the function."))
     copies = bool(changed)
 
@@ -90,11 +101,15 @@ def from_arrays(
             with quiet():
                 returned = layout.call(grad, work, *passes)
         except Exception as error:
-            raise UsageError(f"The gradient function raised {type(error).__name__} at the given inputs: {error}") from error
+            raise UsageError(
+                f"The gradient function raised {type(error).__name__} at the given inputs: {error}"
+            ) from error
         returned = _copy(returned)
         changed = [k for k in point if not np.array_equal(work[k], point[k])]
         if changed:
-            text = f"The gradient function modifies its input {', '.join(changed)} in place (does it apply the update?)."
+            text = (
+                f"The gradient function modifies its input {', '.join(changed)} in place (does it apply the update?)."
+            )
             notes.append(Note("modifies", text))
         given = layout.gradient(returned)
         functions = (grad,)
@@ -104,11 +119,19 @@ def from_arrays(
     else:
         around.update({f"data[{i}]": np.asarray(v) for i, v in enumerate(extra) if np.ndim(v)})
     problem = Problem(
-        label, point, value, given, regrad, complex_value, functions=functions, forward_functions=(f,),
+        label,
+        point,
+        value,
+        given,
+        regrad,
+        complex_value,
+        functions=functions,
+        forward_functions=(f,),
         data={k: v for k, v in around.items() if isinstance(v, np.ndarray) and v.ndim},
         numbers={k: float(v) for k, v in around.items() if isinstance(v, (int, float))},
-        notes=notes, dims=_dims(point, around, first),
-    )  # fmt: skip
+        notes=notes,
+        dims=_dims(point, around, first),
+    )
     if callable(grad):
         problem.rebuild = lambda replacement: lambda arrays: regrad(arrays, replacement)
         if any(np.asarray(v).dtype.kind in "iub" for v in layout.original.values()):
@@ -125,7 +148,10 @@ def _note_integer_run(problem: Problem, layout: Layout, grad: Any, passes: tuple
         return
     for k, g in given.items():
         if not np.allclose(np.asarray(g, float), np.asarray(problem.given[k], float), rtol=1e-12, atol=0):
-            text = f"with {k} as integers, as given, the gradient function returns something else: its arrays truncate to integers."
+            text = (
+                f"with {k} as integers, as given, the gradient function returns something else: its "
+                f"arrays truncate to integers."
+            )
             problem.notes.append(Note("integer", text))
 
 
@@ -149,7 +175,9 @@ def _require_scalar(out: Any, label: str) -> None:
         if array.dtype.kind not in "fiub":
             raise TypeError
     except (TypeError, ValueError):
-        raise UsageError(f"The function {label} returned {type(out).__name__}: it must return the loss, one real number.") from None
+        raise UsageError(
+            f"The function {label} returned {type(out).__name__}: it must return the loss, one real number."
+        ) from None
     if array.size != 1:
         raise UsageError(
             f"The function {label} returned an array of shape {array.shape}, not one number: return the loss, "

@@ -80,9 +80,13 @@ class _Engine:
         return False
 
 
-def from_engine(f: Any, inputs: Any, grad: Any, *, loss: Any, cotangent: Any, data: Any, order: int, seed: int) -> Problem:
+def from_engine(
+    f: Any, inputs: Any, grad: Any, *, loss: Any, cotangent: Any, data: Any, order: int, seed: int
+) -> Problem:
     """A problem from a chainrule program, with its ops checkable one by one and its kinks named."""
-    problem = from_tensors(_Engine(), f, inputs, grad, loss=loss, cotangent=cotangent, data=data, order=order, seed=seed)
+    problem = from_tensors(
+        _Engine(), f, inputs, grad, loss=loss, cotangent=cotangent, data=data, order=order, seed=seed
+    )
     if grad is None and problem.tape is not None:
         from ..nodes import first_bad, kink_name
 

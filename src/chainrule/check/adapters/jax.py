@@ -15,7 +15,9 @@ from ..structure import Layout
 __all__ = ["from_jax"]
 
 
-def from_jax(f: Callable[..., Any], inputs: Any, grad: Any, *, cotangent: Any, data: Any, order: int, seed: int) -> Problem:
+def from_jax(
+    f: Callable[..., Any], inputs: Any, grad: Any, *, cotangent: Any, data: Any, order: int, seed: int
+) -> Problem:
     """A problem from a JAX function; its gradient is ``jax.grad``'s, or ``grad``'s if one was written by hand."""
     import jax  # pyright: ignore[reportMissingImports]
 
@@ -25,7 +27,15 @@ def from_jax(f: Callable[..., Any], inputs: Any, grad: Any, *, cotangent: Any, d
             from jax.experimental import enable_x64 as made  # pyright: ignore[reportMissingImports]
         return made(True)
 
-    extra = () if data is None else tuple(data.values()) if isinstance(data, Mapping) else tuple(data) if isinstance(data, (tuple, list)) else (data,)
+    extra = (
+        ()
+        if data is None
+        else tuple(data.values())
+        if isinstance(data, Mapping)
+        else tuple(data)
+        if isinstance(data, (tuple, list))
+        else (data,)
+    )
     layout = Layout(jax.tree_util.tree_map(np.asarray, inputs), getattr(f, "__wrapped__", f))
     label = getattr(f, "__name__", type(f).__name__)
     names = layout.names
@@ -85,4 +95,13 @@ def from_jax(f: Callable[..., Any], inputs: Any, grad: Any, *, cotangent: Any, d
             with double():
                 return {k: np.asarray(g) for k, g in jax.grad(slope)(over(arrays)).items()}
 
-    return Problem(label, layout.point, value, regrad(layout.point), regrad, functions=() if grad is None else (grad,), notes=notes, order=order)
+    return Problem(
+        label,
+        layout.point,
+        value,
+        regrad(layout.point),
+        regrad,
+        functions=() if grad is None else (grad,),
+        notes=notes,
+        order=order,
+    )

@@ -49,7 +49,15 @@ class _Program:
         self.loss = _loss_function(loss)
         self.parameters: dict[str, Any] = {}
         self.functions: tuple[Any, ...] = ()
-        extra = () if data is None else tuple(data.values()) if isinstance(data, Mapping) else tuple(data) if isinstance(data, (tuple, list)) else (data,)
+        extra = (
+            ()
+            if data is None
+            else tuple(data.values())
+            if isinstance(data, Mapping)
+            else tuple(data)
+            if isinstance(data, (tuple, list))
+            else (data,)
+        )
         self.extra = tuple(self._constant(v) for v in extra)
         if isinstance(f, type) and issubclass(f, backend.function_type):
             self.label = f.__name__
@@ -70,7 +78,11 @@ class _Program:
         inputs = () if inputs is None else inputs
         in_place = not isinstance(f, type) and parameter_names(signature) == [] and not self.parameters
         if in_place:  # f() reads the tensors themselves
-            named = inputs if isinstance(inputs, Mapping) else {f"x{i}": t for i, t in enumerate(inputs if isinstance(inputs, (tuple, list)) else [inputs])}
+            named = (
+                inputs
+                if isinstance(inputs, Mapping)
+                else {f"x{i}": t for i, t in enumerate(inputs if isinstance(inputs, (tuple, list)) else [inputs])}
+            )
             self.parameters = {str(k): t for k, t in named.items()}
             inputs = ()
         self._dependent(inputs)
@@ -83,10 +95,14 @@ class _Program:
                     self.point[k if k not in self.parameters else f"input.{k}"] = v
             self.notes += self.layout.notes
         if not self.point:
-            raise UsageError(f"{self.label} has neither parameters nor floating point inputs: there is nothing to differentiate.")
+            raise UsageError(
+                f"{self.label} has neither parameters nor floating point inputs: there is nothing to differentiate."
+            )
         self.captured = [] if self.parameters and not in_place else list(_captured_tensors(backend, f))
         if in_place:
-            self.captured = [t for t in _captured_tensors(backend, f) if all(t is not p for p in self.parameters.values())]
+            self.captured = [
+                t for t in _captured_tensors(backend, f) if all(t is not p for p in self.parameters.values())
+            ]
             self.captured += list(self.parameters.values())
 
     def _constant(self, v: Any) -> Any:
@@ -101,9 +117,19 @@ class _Program:
         tensors = [t for t in _tree(inputs) if self.backend.is_tensor(t)]
         for i, t in enumerate(tensors):
             if any(t is o for o in tensors[:i]):
-                self.notes.append(Note("dependent", f"inputs {[k for k, o in enumerate(tensors) if o is t][0]} and {i} are the same tensor; the check treats them as independent."))
+                self.notes.append(
+                    Note(
+                        "dependent",
+                        f"inputs {next(k for k, o in enumerate(tensors) if o is t)} and {i} are the "
+                        f"same tensor; the check treats them as independent.",
+                    )
+                )
             elif self.backend.depends(t, [o for o in tensors if o is not t]):
-                self.notes.append(Note("dependent", f"input {i} is computed from another input; the check treats them as independent."))
+                self.notes.append(
+                    Note(
+                        "dependent", f"input {i} is computed from another input; the check treats them as independent."
+                    )
+                )
 
     def run(self, arrays: Mapping[str, Any], requires: bool) -> tuple[Any, list[Any]]:
         """The output and the leaves, in the order of ``point``."""
@@ -231,11 +257,17 @@ def _problem(backend: Backend, program: _Program, f: Any, grad: Any, cotangent: 
     weights: list[Any] = []
 
     def scalar(out: Any) -> Any:
-        outs = [o for o in (out if isinstance(out, (tuple, list)) else [out]) if backend.is_tensor(o) and backend.is_float(o)]
+        outs = [
+            o
+            for o in (out if isinstance(out, (tuple, list)) else [out])
+            if backend.is_tensor(o) and backend.is_float(o)
+        ]
         if isinstance(out, (tuple, list)) and not free and outs and outs[0].shape == ():
             outs = outs[:1]
         if not outs:
-            raise UsageError(f"The function {label} returned {type(out).__name__}: it must return a floating point tensor, the loss.")
+            raise UsageError(
+                f"The function {label} returned {type(out).__name__}: it must return a floating point tensor, the loss."
+            )
         if cotangent is None and not free:
             if len(outs) != 1 or int(np.prod(tuple(outs[0].shape))) != 1:
                 shape = tuple(outs[0].shape)
@@ -247,7 +279,11 @@ def _problem(backend: Backend, program: _Program, f: Any, grad: Any, cotangent: 
         if not weights:
             given = cotangent if isinstance(cotangent, (tuple, list)) else [cotangent] * len(outs)
             for o, w in zip(outs, given, strict=False):
-                array = rng.normal(size=tuple(o.shape)) if w is None else np.asarray(backend.array(w) if backend.is_tensor(w) else w, float)
+                array = (
+                    rng.normal(size=tuple(o.shape))
+                    if w is None
+                    else np.asarray(backend.array(w) if backend.is_tensor(w) else w, float)
+                )
                 weights.append(backend.leaf(np.asarray(array), False))
         total: Any = None
         for o, w in zip(outs, weights, strict=True):
@@ -261,7 +297,13 @@ def _problem(backend: Backend, program: _Program, f: Any, grad: Any, cotangent: 
         if not notes_done:
             moved = [k for k, t in zip(point, leaves, strict=True) if not np.array_equal(backend.array(t), arrays[k])]
             if moved:
-                notes.append(Note("modifies", f"{label} modifies its input {', '.join(moved)} in place; every evaluation of the check got a fresh copy."))
+                notes.append(
+                    Note(
+                        "modifies",
+                        f"{label} modifies its input {', '.join(moved)} in place; every evaluation of "
+                        f"the check got a fresh copy.",
+                    )
+                )
         return result
 
     def gradients(arrays: Mapping[str, Any]) -> Arrays:
@@ -299,7 +341,10 @@ def _problem(backend: Backend, program: _Program, f: Any, grad: Any, cotangent: 
     with quiet():
         again = evaluate(point)
     if abs(again - first) > 1e-12 * max(abs(again), abs(first)):
-        text = f"{label} is not deterministic: the same inputs gave {first:.12g}, then {again:.12g} (dropout? a random number?)."
+        text = (
+            f"{label} is not deterministic: the same inputs gave {first:.12g}, then {again:.12g} "
+            f"(dropout? a random number?)."
+        )
         notes.append(Note("random", text))
     value: Callable[[Arrays], float] = evaluate
     regrad: Callable[[Arrays], Arrays] = gradients
@@ -308,7 +353,9 @@ def _problem(backend: Backend, program: _Program, f: Any, grad: Any, cotangent: 
 
         def by_hand(arrays: Mapping[str, Any]) -> Arrays:
             with backend.in_double(program.captured), backend.no_grad():
-                returned = layout.call(grad, {k: backend.leaf(np.array(arrays[k]), False) for k in layout.names}, *program.extra)
+                returned = layout.call(
+                    grad, {k: backend.leaf(np.array(arrays[k]), False) for k in layout.names}, *program.extra
+                )
                 return layout.gradient(_arrays(backend, returned))
 
         regrad = by_hand
@@ -324,7 +371,16 @@ def _problem(backend: Backend, program: _Program, f: Any, grad: Any, cotangent: 
     except Exception as error:
         what = "second derivatives" if order == 2 else "backward pass"
         raise UsageError(f"The {what} of {label} raised {type(error).__name__}: {error}") from error
-    problem = Problem(label, point, value, given, regrad, functions=program.functions if grad is None else (grad,), notes=notes, order=order)
+    problem = Problem(
+        label,
+        point,
+        value,
+        given,
+        regrad,
+        functions=program.functions if grad is None else (grad,),
+        notes=notes,
+        order=order,
+    )
     if program.functions:
         problem.forward_functions = (getattr(f, "forward", None),)
     for k, v in point.items():
@@ -358,6 +414,8 @@ def _collect(backend: Backend, label: str, point: Arrays, leaves: list[Any], fou
     for (k, v), g in zip(point.items(), found, strict=True):
         array = np.zeros_like(v) if g is None else np.array(backend.array(g))
         if array.shape != v.shape:
-            raise WrongGradient(f"The gradient of {k} has shape {array.shape}, but {k} has shape {v.shape}.", "shape", k)
+            raise WrongGradient(
+                f"The gradient of {k} has shape {array.shape}, but {k} has shape {v.shape}.", "shape", k
+            )
         out[k] = array
     return out

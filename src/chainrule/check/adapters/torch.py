@@ -61,11 +61,21 @@ class _Torch:
                 t.data = a
 
     def depends(self, t: Any, others: list[Any]) -> bool:
-        return t.grad_fn is not None and any(
-            g is not None for g in self._torch.autograd.grad(t.sum(), [o for o in others if o.requires_grad], retain_graph=True, allow_unused=True)
-        ) if any(o.requires_grad for o in others) else False  # fmt: skip
+        return (
+            t.grad_fn is not None
+            and any(
+                g is not None
+                for g in self._torch.autograd.grad(
+                    t.sum(), [o for o in others if o.requires_grad], retain_graph=True, allow_unused=True
+                )
+            )
+            if any(o.requires_grad for o in others)
+            else False
+        )
 
 
-def from_torch(f: Any, inputs: Any, grad: Any, *, loss: Any, cotangent: Any, data: Any, order: int, seed: int) -> Problem:
+def from_torch(
+    f: Any, inputs: Any, grad: Any, *, loss: Any, cotangent: Any, data: Any, order: int, seed: int
+) -> Problem:
     """A problem from a PyTorch program."""
     return from_tensors(_Torch(), f, inputs, grad, loss=loss, cotangent=cotangent, data=data, order=order, seed=seed)

@@ -33,7 +33,9 @@ class Evidence:
         return self.judgement.bad_parameters
 
     def same(self, name: str, candidate: Any, target: Any = None) -> bool:
-        """Whether ``candidate`` equals the numeric gradient of ``name`` (or ``target``) within its error, where known."""
+        """Whether ``candidate`` equals the numeric gradient of ``name`` (or ``target``) within its error,
+        where known.
+        """
         n = self.numeric[name] if target is None else np.asarray(target, float)
         c = np.asarray(candidate, dtype=float)
         if c.shape != n.shape:
@@ -78,9 +80,13 @@ def gather(problem: Problem, m: Measurement, j: Judgement) -> Evidence:
             for flat in missing:
                 size = power_of_two(float(scales.reshape(-1)[flat]))
                 s = derivative(
-                    evaluator.along_entry(name, int(flat)), m.value, scale=max(size, power_of_two(rms)), smallest=size,
-                    noise=m.noise, magnitude=magnitude,
-                )  # fmt: skip
+                    evaluator.along_entry(name, int(flat)),
+                    m.value,
+                    scale=max(size, power_of_two(rms)),
+                    smallest=size,
+                    noise=m.noise,
+                    magnitude=magnitude,
+                )
                 if math.isfinite(s.error) and not s.kink:
                     numeric[name].reshape(-1)[flat] = s.value
                     error[name].reshape(-1)[flat] = s.error

@@ -44,8 +44,19 @@ class Hypothesis:
     def to_dict(self) -> dict[str, Any]:
         line = None
         if self.line is not None:
-            line = {"file": self.line.filename, "line": self.line.number, "source": self.line.source, "replacement": self.line.replacement}
+            line = {
+                "file": self.line.filename,
+                "line": self.line.number,
+                "source": self.line.source,
+                "replacement": self.line.replacement,
+            }
         return {
-            "kind": self.kind, "title": self.title, "evidence": self.evidence, "fix": self.fix,
-            "parameters": list(self.parameters), "score": round(self.score, 3), "line": line, "verified": self.verified,
-        }  # fmt: skip
+            "kind": self.kind,
+            "title": self.title,
+            "evidence": self.evidence,
+            "fix": self.fix,
+            "parameters": list(self.parameters),
+            "score": round(self.score, 3),
+            "line": line,
+            "verified": self.verified,
+        }

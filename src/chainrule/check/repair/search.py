@@ -18,7 +18,7 @@ from ..diagnosis.factors import constant_ratio
 from ..diagnosis.hypothesis import Hypothesis, Line
 from ..measure import quiet
 from ..problem import Arrays
-from .edits import Edit, Site, statements
+from .edits import Edit, statements
 from .guard import Guard
 from .small import Scope, as_array, small_edits
 from .source import RETURNED, FunctionSource, final_locals, running_as, user_functions
@@ -149,11 +149,21 @@ class _Search:
         factors = self._factors(bad)
         for s in self.sources:
             assert s.tree is not None
-            module = next((k for k, v in s.function.__globals__.items() if v is np and k in s.function.__code__.co_names), "np")
+            module = next(
+                (k for k, v in s.function.__globals__.items() if v is np and k in s.function.__code__.co_names), "np"
+            )
             local = values.get(id(s.function), {})
-            outer = {k: v for k, v in s.function.__globals__.items() if k in s.function.__code__.co_names and not isinstance(v, types.ModuleType)}
+            outer = {
+                k: v
+                for k, v in s.function.__globals__.items()
+                if k in s.function.__code__.co_names and not isinstance(v, types.ModuleType)
+            }
             outer.update(
-                {v: c.cell_contents for v, c in zip(s.function.__code__.co_freevars, s.function.__closure__ or (), strict=False) if _filled(c)}
+                {
+                    v: c.cell_contents
+                    for v, c in zip(s.function.__code__.co_freevars, s.function.__closure__ or (), strict=False)
+                    if _filled(c)
+                }
             )
             result = as_array(local.get(RETURNED))
             scope = Scope({**outer, **local}, module)
@@ -169,13 +179,19 @@ class _Search:
                 value = as_array(local.get(next(iter(names), ""), None))
                 if value is None and isinstance(stmt, ast.Return):
                     value = result
-                edits = [*statement_edits(stmt, site, scope, seen), *small_edits(stmt, scope), *whole_edits(stmt, scope, value, factors)]
+                edits = [
+                    *statement_edits(stmt, site, scope, seen),
+                    *small_edits(stmt, scope),
+                    *whole_edits(stmt, scope, value, factors),
+                ]
                 for edit in edits:
                     yield edit.rank + away, edit, s
 
     def _influence(self, stmt: ast.stmt, source: FunctionSource, bad: set[str]) -> set[str] | None:
         """Which parameters' gradients change when this statement's value does; None when that cannot be told."""
-        if not isinstance(stmt, (ast.Assign, ast.AugAssign)) or isinstance(stmt.value, (ast.Tuple, ast.Dict, ast.List, ast.Compare)):
+        if not isinstance(stmt, (ast.Assign, ast.AugAssign)) or isinstance(
+            stmt.value, (ast.Tuple, ast.Dict, ast.List, ast.Compare)
+        ):
             return None
         if isinstance(stmt, ast.Assign) and isinstance(stmt.targets[0], ast.Tuple):
             return None
@@ -201,7 +217,16 @@ class _Search:
         for name in bad:
             c = constant_ratio(ev, name)
             if c is not None and abs(c - 1) > 1e-9 and abs(c + 1) > 1e-9:
-                kind = "sum-mean" if any(np.isclose(abs(c), x, rtol=1e-5) for n in ev.problem.dims if n > 2 for x in (n, 1 / n, n / 2, 2 / n)) else "factor"
+                kind = (
+                    "sum-mean"
+                    if any(
+                        np.isclose(abs(c), x, rtol=1e-5)
+                        for n in ev.problem.dims
+                        if n > 2
+                        for x in (n, 1 / n, n / 2, 2 / n)
+                    )
+                    else "factor"
+                )
                 inverse = 1 / c
                 near = next((n for n in [2, 4, 3, 8, *ev.problem.dims] if np.isclose(abs(c), n, rtol=1e-5)), None)
                 back = next((n for n in [2, 4, 3, 8, *ev.problem.dims] if np.isclose(abs(c), 1 / n, rtol=1e-5)), None)
@@ -220,7 +245,9 @@ class _Search:
         edit.apply()
         try:
             new = edit.new if isinstance(edit.site.node, ast.stmt) else stmt
-            text = ast.unparse(ast.fix_missing_locations(new)) if not isinstance(new, ast.Pass) else "(remove this line)"
+            text = (
+                ast.unparse(ast.fix_missing_locations(new)) if not isinstance(new, ast.Pass) else "(remove this line)"
+            )
         finally:
             edit.undo()
         node: Any = edit.site.node
@@ -238,7 +265,9 @@ class _Search:
 
 
 def _targets(stmt: ast.stmt) -> set[str]:
-    targets = getattr(stmt, "targets", None) or ([stmt.target] if isinstance(stmt, (ast.AugAssign, ast.AnnAssign)) else [])
+    targets = getattr(stmt, "targets", None) or (
+        [stmt.target] if isinstance(stmt, (ast.AugAssign, ast.AnnAssign)) else []
+    )
     out: set[str] = set()
     for t in targets:
         for n in ast.walk(t):
@@ -263,7 +292,12 @@ def _hypothesis(fix: _Fix, wrong: int) -> Hypothesis:
     right = "the whole gradient is right" if whole else f"the gradient of {', '.join(fix.fixed)} is right"
     evidence = f"tried out: with this change {right}"
     return Hypothesis(
-        fix.edit.kind, fix.edit.title, evidence, f"{line}: change `{line.source}` to `{line.replacement}`",
-        fix.fixed, 1.5 - 0.1 * fix.edit.rank, line, True,
-    )  # fmt: skip
-
+        fix.edit.kind,
+        fix.edit.title,
+        evidence,
+        f"{line}: change `{line.source}` to `{line.replacement}`",
+        fix.fixed,
+        1.5 - 0.1 * fix.edit.rank,
+        line,
+        True,
+    )

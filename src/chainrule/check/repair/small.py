@@ -65,7 +65,11 @@ def _expr(text: str) -> ast.expr:
 def small_edits(stmt: ast.stmt, scope: Scope) -> Iterator[Edit]:
     for site in sites_of(stmt):
         node = site.node
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and not isinstance(node.operand, ast.Constant):
+        if (
+            isinstance(node, ast.UnaryOp)
+            and isinstance(node.op, ast.USub)
+            and not isinstance(node.operand, ast.Constant)
+        ):
             yield Edit("sign", "a minus too many", 0, site, node.operand, stmt)
         if isinstance(node, ast.BinOp):
             yield from _binary(site, node, stmt, scope)
@@ -96,7 +100,9 @@ def _is_number(node: ast.AST, scope: Scope) -> bool:
 
 
 def _is_mask(node: ast.AST) -> bool:
-    return isinstance(node, ast.Compare) or isinstance(node, ast.Call) and any(isinstance(n, ast.Compare) for n in ast.walk(node))
+    return isinstance(node, ast.Compare) or (
+        isinstance(node, ast.Call) and any(isinstance(n, ast.Compare) for n in ast.walk(node))
+    )
 
 
 def _is_slope(node: ast.AST) -> bool:
@@ -104,11 +110,19 @@ def _is_slope(node: ast.AST) -> bool:
     if any(isinstance(n, ast.Compare) for n in ast.walk(node)):
         return True
     for n in ast.walk(node):
-        if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Sub) and isinstance(n.left, ast.Constant) and n.left.value in (1, 1.0):
+        if (
+            isinstance(n, ast.BinOp)
+            and isinstance(n.op, ast.Sub)
+            and isinstance(n.left, ast.Constant)
+            and n.left.value in (1, 1.0)
+        ):
             return True
         if isinstance(n, ast.Call):
             text = ast.unparse(n.func).lower()
-            if any(w in text for w in ("sigmoid", "tanh", "relu", "gelu", "silu", "softplus", "deriv", "prime", "grad", "cosh")):
+            if any(
+                w in text
+                for w in ("sigmoid", "tanh", "relu", "gelu", "silu", "softplus", "deriv", "prime", "grad", "cosh")
+            ):
                 return True
     return False
 
@@ -128,18 +142,36 @@ def _binary(site: Site, node: ast.BinOp, stmt: ast.stmt, scope: Scope) -> Iterat
         yield Edit("sign", "a plus that should be a minus", 0.5, site, with_op(ast.Sub(), True), stmt)
     if isinstance(op, (ast.Add, ast.Sub)):
         for kept, dropped in ((left, right), (right, left)):
-            weight = isinstance(dropped, ast.BinOp) and isinstance(dropped.op, ast.Mult) and (_is_number(dropped.left, scope) or _is_number(dropped.right, scope))
+            weight = (
+                isinstance(dropped, ast.BinOp)
+                and isinstance(dropped.op, ast.Mult)
+                and (_is_number(dropped.left, scope) or _is_number(dropped.right, scope))
+            )
             new = kept if kept is left or isinstance(op, ast.Add) else ast.UnaryOp(ast.USub(), kept)
             if weight:
                 yield Edit("regulariser", f"an extra term {ast.unparse(dropped)}", 1, site, new, stmt)
             else:
                 yield Edit("extra-term", f"a term too many: {ast.unparse(dropped)}", 1.5, site, new, stmt)
     if isinstance(op, ast.Mult):
-        yield Edit("factor" if number else "wrong-operation", "a product that should be a quotient", 1.2, site, with_op(ast.Div()), stmt)
+        yield Edit(
+            "factor" if number else "wrong-operation",
+            "a product that should be a quotient",
+            1.2,
+            site,
+            with_op(ast.Div()),
+            stmt,
+        )
         if not number:
             yield Edit("wrong-operation", "* that should be @", 2, site, with_op(ast.MatMult()), stmt)
     if isinstance(op, ast.Div):
-        yield Edit("factor" if number else "wrong-operation", "a quotient that should be a product", 1.2, site, with_op(ast.Mult()), stmt)
+        yield Edit(
+            "factor" if number else "wrong-operation",
+            "a quotient that should be a product",
+            1.2,
+            site,
+            with_op(ast.Mult()),
+            stmt,
+        )
     if isinstance(op, ast.FloorDiv):
         yield Edit("dtype", "integer division // where / belongs", 0.5, site, with_op(ast.Div()), stmt)
     if isinstance(op, (ast.Mult, ast.Div)):
@@ -148,20 +180,61 @@ def _binary(site: Site, node: ast.BinOp, stmt: ast.stmt, scope: Scope) -> Iterat
             if _is_number(dropped, scope):
                 text = ast.unparse(dropped)
                 what = "sum-mean" if isinstance(op, ast.Div) or text.startswith("1") else "factor"
-                yield Edit(what, f"a factor too many: {'/' if isinstance(op, ast.Div) else '*'} {text}", 1, site, kept, stmt, details={"factor": text})
+                yield Edit(
+                    what,
+                    f"a factor too many: {'/' if isinstance(op, ast.Div) else '*'} {text}",
+                    1,
+                    site,
+                    kept,
+                    stmt,
+                    details={"factor": text},
+                )
             elif _is_slope(dropped):
-                yield Edit("activation", f"an activation derivative too many: {ast.unparse(dropped)}", 1.3, site, kept, stmt)
+                yield Edit(
+                    "activation", f"an activation derivative too many: {ast.unparse(dropped)}", 1.3, site, kept, stmt
+                )
             else:
                 yield Edit("extra-factor", f"a factor too many: {ast.unparse(dropped)}", 1.4, site, kept, stmt)
     if isinstance(op, ast.Add) and not number:
         yield Edit("wrong-operation", "+ that should be *", 2, site, with_op(ast.Mult()), stmt)
     if isinstance(op, ast.MatMult):
-        flipped = lambda x: x.value if isinstance(x, ast.Attribute) and x.attr == "T" else ast.Attribute(x, "T", ast.Load())  # noqa: E731
+
+        def flipped(x):
+            return x.value if isinstance(x, ast.Attribute) and x.attr == "T" else ast.Attribute(x, "T", ast.Load())
+
         yield Edit("transposed", "the factors of a product are exchanged", 1, site, with_op(ast.MatMult(), True), stmt)
-        yield Edit("transposed", "the wrong factor is transposed", 1, site, ast.BinOp(flipped(left), ast.MatMult(), right), stmt)
-        yield Edit("transposed", "the wrong factor is transposed", 1, site, ast.BinOp(left, ast.MatMult(), flipped(right)), stmt)
-        yield Edit("transposed", "the wrong factor is transposed", 1.1, site, ast.BinOp(flipped(left), ast.MatMult(), flipped(right)), stmt)
-        yield Edit("transposed", "the product is transposed", 1.1, site, ast.BinOp(flipped(right), ast.MatMult(), flipped(left)), stmt)
+        yield Edit(
+            "transposed",
+            "the wrong factor is transposed",
+            1,
+            site,
+            ast.BinOp(flipped(left), ast.MatMult(), right),
+            stmt,
+        )
+        yield Edit(
+            "transposed",
+            "the wrong factor is transposed",
+            1,
+            site,
+            ast.BinOp(left, ast.MatMult(), flipped(right)),
+            stmt,
+        )
+        yield Edit(
+            "transposed",
+            "the wrong factor is transposed",
+            1.1,
+            site,
+            ast.BinOp(flipped(left), ast.MatMult(), flipped(right)),
+            stmt,
+        )
+        yield Edit(
+            "transposed",
+            "the product is transposed",
+            1.1,
+            site,
+            ast.BinOp(flipped(right), ast.MatMult(), flipped(left)),
+            stmt,
+        )
         yield Edit("wrong-operation", "@ that should be *", 2.2, site, with_op(ast.Mult()), stmt)
     if isinstance(op, ast.Pow) and not isinstance(site.parent, ast.BinOp):
         yield Edit("wrong-operation", "a power too many", 2, site, left, stmt)
@@ -170,7 +243,14 @@ def _binary(site: Site, node: ast.BinOp, stmt: ast.stmt, scope: Scope) -> Iterat
 
 
 def _compare(site: Site, node: ast.Compare, stmt: ast.stmt) -> Iterator[Edit]:
-    others = {ast.Gt: (ast.Lt, ast.GtE), ast.Lt: (ast.Gt, ast.LtE), ast.GtE: (ast.Gt, ast.LtE, ast.Lt), ast.LtE: (ast.GtE, ast.Lt, ast.Gt), ast.Eq: (ast.NotEq, ast.GtE), ast.NotEq: (ast.Eq,)}
+    others = {
+        ast.Gt: (ast.Lt, ast.GtE),
+        ast.Lt: (ast.Gt, ast.LtE),
+        ast.GtE: (ast.Gt, ast.LtE, ast.Lt),
+        ast.LtE: (ast.GtE, ast.Lt, ast.Gt),
+        ast.Eq: (ast.NotEq, ast.GtE),
+        ast.NotEq: (ast.Eq,),
+    }
     for new in others.get(type(node.ops[0]), ()):
         made = ast.Compare(node.left, [new()], node.comparators)
         yield Edit("mask", f"the mask compares the wrong way: {ast.unparse(made)}", 1, site, made, stmt)
@@ -189,12 +269,20 @@ def _constant(site: Site, node: ast.Constant, stmt: ast.stmt) -> Iterator[Edit]:
     if _is_axis(site):
         for axis in (0, 1, -1, 2):
             if axis != value:
-                yield Edit("axis", f"the wrong axis: {axis} belongs in place of {value}", 1, site, ast.Constant(axis), stmt)
+                yield Edit(
+                    "axis", f"the wrong axis: {axis} belongs in place of {value}", 1, site, ast.Constant(axis), stmt
+                )
         return
-    index = isinstance(site.parent, (ast.Subscript, ast.Slice)) or isinstance(site.parent, ast.Tuple) and isinstance(value, int)
+    index = isinstance(site.parent, (ast.Subscript, ast.Slice)) or (
+        isinstance(site.parent, ast.Tuple) and isinstance(value, int)
+    )
     if isinstance(value, int) and (index or isinstance(site.parent, (ast.BinOp, ast.Call, ast.UnaryOp))):
         kind = "off-by-one" if index or isinstance(site.parent, ast.Call) else "factor"
-        if isinstance(site.parent, ast.BinOp) and isinstance(site.parent.op, (ast.Add, ast.Sub)) and _slopelike(site.parent):
+        if (
+            isinstance(site.parent, ast.BinOp)
+            and isinstance(site.parent.op, (ast.Add, ast.Sub))
+            and _slopelike(site.parent)
+        ):
             kind = "activation"
         for other in (value + 1, value - 1, -value):
             if other != value:
@@ -203,7 +291,14 @@ def _constant(site: Site, node: ast.Constant, stmt: ast.stmt) -> Iterator[Edit]:
         made = value * factor
         made = int(made) if float(made).is_integer() and isinstance(value, int) else made
         if made != value:
-            yield Edit("sign" if factor == -1 else "factor", f"the number {value} should be {made:g}", 1.8, site, ast.Constant(made), stmt)
+            yield Edit(
+                "sign" if factor == -1 else "factor",
+                f"the number {value} should be {made:g}",
+                1.8,
+                site,
+                ast.Constant(made),
+                stmt,
+            )
 
 
 def _slopelike(node: ast.BinOp) -> bool:
@@ -211,11 +306,43 @@ def _slopelike(node: ast.BinOp) -> bool:
 
 
 _REDUCTIONS = ("sum", "mean", "max", "prod")
-_WRAPPERS = {"clip": "clip", "abs": "sign", "absolute": "sign", "round": "dtype", "rint": "dtype", "trunc": "dtype", "floor": "dtype", "astype": "dtype",
-             "flip": "flip", "flipud": "flip", "fliplr": "flip", "rot90": "flip", "roll": "off-by-one", "sign": "sign", "transpose": "transposed",
-             "swapaxes": "transposed", "sqrt": "wrong-operation", "square": "wrong-operation", "int": "dtype", "float32": "dtype", "float16": "dtype"}  # fmt: skip
-_PAIRS = {"tanh": ("sigmoid",), "sin": ("cos",), "cos": ("sin",), "maximum": ("minimum",), "minimum": ("maximum",), "zeros": ("ones",), "ones": ("zeros",),
-          "argmax": ("argmin",), "exp": ("log",), "add": ("subtract",), "subtract": ("add",), "log": ("exp",)}  # fmt: skip
+_WRAPPERS = {
+    "clip": "clip",
+    "abs": "sign",
+    "absolute": "sign",
+    "round": "dtype",
+    "rint": "dtype",
+    "trunc": "dtype",
+    "floor": "dtype",
+    "astype": "dtype",
+    "flip": "flip",
+    "flipud": "flip",
+    "fliplr": "flip",
+    "rot90": "flip",
+    "roll": "off-by-one",
+    "sign": "sign",
+    "transpose": "transposed",
+    "swapaxes": "transposed",
+    "sqrt": "wrong-operation",
+    "square": "wrong-operation",
+    "int": "dtype",
+    "float32": "dtype",
+    "float16": "dtype",
+}
+_PAIRS = {
+    "tanh": ("sigmoid",),
+    "sin": ("cos",),
+    "cos": ("sin",),
+    "maximum": ("minimum",),
+    "minimum": ("maximum",),
+    "zeros": ("ones",),
+    "ones": ("zeros",),
+    "argmax": ("argmin",),
+    "exp": ("log",),
+    "add": ("subtract",),
+    "subtract": ("add",),
+    "log": ("exp",),
+}
 
 
 def _call(site: Site, node: ast.Call, stmt: ast.stmt, scope: Scope) -> Iterator[Edit]:
@@ -227,7 +354,9 @@ def _call(site: Site, node: ast.Call, stmt: ast.stmt, scope: Scope) -> Iterator[
         for other in _REDUCTIONS:
             if other != called:
                 new = copy.copy(node)
-                new.func = ast.Attribute(func.value, other, ast.Load()) if isinstance(func, ast.Attribute) else name(other)
+                new.func = (
+                    ast.Attribute(func.value, other, ast.Load()) if isinstance(func, ast.Attribute) else name(other)
+                )
                 pair = {called, other} == {"sum", "mean"}
                 title = f"{called} where {other} belongs" + (": sum and mean confused" if pair else "")
                 yield Edit("sum-mean" if pair else "wrong-operation", title, 0.8 if pair else 3, site, new, stmt)
@@ -237,14 +366,20 @@ def _call(site: Site, node: ast.Call, stmt: ast.stmt, scope: Scope) -> Iterator[
                 for axis in (0, -1):
                     new = copy.copy(node)
                     new.keywords = [ast.keyword("axis", _expr(str(axis)))]
-                    yield Edit("batch-sum", f"the {called} runs over every axis, axis={axis} is meant", 1, site, new, stmt)
+                    yield Edit(
+                        "batch-sum", f"the {called} runs over every axis, axis={axis} is meant", 1, site, new, stmt
+                    )
                     new = copy.copy(node)
                     new.keywords = [ast.keyword("axis", _expr(str(axis))), ast.keyword("keepdims", ast.Constant(True))]
-                    yield Edit("batch-sum", f"the {called} runs over every axis, axis={axis} is meant", 1.1, site, new, stmt)
+                    yield Edit(
+                        "batch-sum", f"the {called} runs over every axis, axis={axis} is meant", 1.1, site, new, stmt
+                    )
     if called in _WRAPPERS and subject is not None:
         yield Edit(_WRAPPERS[called], f"{called}() does not belong here", 0.9, site, subject, stmt)
     if called in ("tanh", "sigmoid", "cos", "sin"):
-        yield Edit("activation", f"a square is missing at {ast.unparse(node)}", 1.8, site, parse("A ** 2", A=node), stmt)
+        yield Edit(
+            "activation", f"a square is missing at {ast.unparse(node)}", 1.8, site, parse("A ** 2", A=node), stmt
+        )
     if called == "outer" and len(node.args) == 2:
         new = copy.copy(node)
         new.args = node.args[::-1]
@@ -255,7 +390,12 @@ def _call(site: Site, node: ast.Call, stmt: ast.stmt, scope: Scope) -> Iterator[
         yield Edit("dtype", f"{called}() makes an integer array here: dtype=float is missing", 1, site, new, stmt)
     if called == "range" or called == "reversed":
         yield from _range(site, node, stmt, called)
-    if called == "einsum" and node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
+    if (
+        called == "einsum"
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+        and isinstance(node.args[0].value, str)
+    ):
         spec = node.args[0].value
         if "->" in spec:
             inputs, out = spec.split("->")
@@ -271,9 +411,28 @@ def _call(site: Site, node: ast.Call, stmt: ast.stmt, scope: Scope) -> Iterator[
         if isinstance(func, ast.Attribute):
             new = copy.copy(node)
             new.func = ast.Attribute(func.value, other, ast.Load())
-            yield Edit("activation" if called in ("tanh", "sin", "cos") else "wrong-operation", f"{called} where {other} belongs", 2.5, site, new, stmt)
-    if len(node.args) == 1 and not node.keywords and called not in (*_REDUCTIONS, *_WRAPPERS, "range", "len", "reversed", "zeros_like") and not method:
-        yield Edit("activation" if _is_slope(node) else "wrong-operation", f"{called}() does not belong here", 2.5, site, node.args[0], stmt)
+            yield Edit(
+                "activation" if called in ("tanh", "sin", "cos") else "wrong-operation",
+                f"{called} where {other} belongs",
+                2.5,
+                site,
+                new,
+                stmt,
+            )
+    if (
+        len(node.args) == 1
+        and not node.keywords
+        and called not in (*_REDUCTIONS, *_WRAPPERS, "range", "len", "reversed", "zeros_like")
+        and not method
+    ):
+        yield Edit(
+            "activation" if _is_slope(node) else "wrong-operation",
+            f"{called}() does not belong here",
+            2.5,
+            site,
+            node.args[0],
+            stmt,
+        )
     if called == "where" and len(node.args) == 3:
         new = copy.copy(node)
         new.args = [node.args[0], node.args[2], node.args[1]]
@@ -302,7 +461,14 @@ def _subscript(site: Site, node: ast.Subscript, stmt: ast.stmt, scope: Scope) ->
     if text in scope.arrays and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
         return
     reverse = "::-1" in ast.unparse(node.slice)
-    yield Edit("flip" if reverse else "off-by-one", f"[{ast.unparse(node.slice)}] does not belong here", 1 if reverse else 2.5, site, node.value, stmt)
+    yield Edit(
+        "flip" if reverse else "off-by-one",
+        f"[{ast.unparse(node.slice)}] does not belong here",
+        1 if reverse else 2.5,
+        site,
+        node.value,
+        stmt,
+    )
     if isinstance(node.slice, (ast.Constant, ast.UnaryOp)) and not isinstance(getattr(node.slice, "value", 0), str):
         title = "one sample only: the sum over the batch is missing"
         yield Edit("batch-sum", title, 1, site, parse("A.sum(axis=0)", A=node.value), stmt)
@@ -319,10 +485,23 @@ def _shifted(piece: ast.expr) -> Iterator[tuple[ast.expr, str]]:
     if isinstance(piece, ast.Slice):
         old = ast.unparse(piece)
         for new in ("1:", ":-1", ":", "::-1"):
-            if new != old and piece.step is None and (old in ("1:", ":-1", ":") or isinstance(piece.lower, ast.Constant) or isinstance(piece.upper, (ast.Constant, ast.UnaryOp))):
+            if (
+                new != old
+                and piece.step is None
+                and (
+                    old in ("1:", ":-1", ":")
+                    or isinstance(piece.lower, ast.Constant)
+                    or isinstance(piece.upper, (ast.Constant, ast.UnaryOp))
+                )
+            ):
                 yield _expr(f"x[{new}]").slice, f"the slice [{old}] should be [{new}]"  # type: ignore[attr-defined]
         for low, high in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1)):
-            if piece.step is None and (piece.lower is not None or not low) and (piece.upper is not None or not high) and not old.startswith(":"):
+            if (
+                piece.step is None
+                and (piece.lower is not None or not low)
+                and (piece.upper is not None or not high)
+                and not old.startswith(":")
+            ):
                 lower = _plus(piece.lower, low)
                 upper = _plus(piece.upper, high)
                 yield ast.Slice(lower, upper, None), f"the slice [{old}] is off by one"
@@ -354,30 +533,64 @@ def _names(site: Site, stmt: ast.stmt, scope: Scope) -> Iterator[Edit]:
             if slope:
                 title = f"the activation's derivative is evaluated at the wrong point: {title}"
             yield Edit(kind, title, 1.4, site, _expr(other), stmt)
-            twins = [s for s in sites_of(stmt) if s.node is not node and type(s.node) is type(node) and ast.unparse(s.node) == text]
+            twins = [
+                s
+                for s in sites_of(stmt)
+                if s.node is not node and type(s.node) is type(node) and ast.unparse(s.node) == text
+            ]
             if twins and _first(stmt, text) is node:
                 yield Edit(kind, title, 1.5, site, _expr(other), stmt, also=[(s, _expr(other)) for s in twins])
         if array.ndim == 2 and not isinstance(site.parent, ast.Attribute):
-            yield Edit("transposed", f"{text} should be transposed", 1.2, site, ast.Attribute(node, "T", ast.Load()), stmt)
+            yield Edit(
+                "transposed", f"{text} should be transposed", 1.2, site, ast.Attribute(node, "T", ast.Load()), stmt
+            )
         if array.ndim >= 1:
             kind = "activation" if slope else "wrong-operation"
             yield Edit(kind, f"a square is missing at {text}", 2.5, site, parse("A ** 2", A=node), stmt)
             yield Edit(kind, f"a cube is missing at {text}", 2.7, site, parse("A ** 3", A=node), stmt)
         if not isinstance(site.parent, (ast.Assign, ast.Return)) and array.dtype.kind == "f":
             for other in scope.like(node):
-                yield Edit("missing-factor", f"the factor {other} is missing", 1.9, site, parse("A * B", A=node, B=_expr(other)), stmt)
+                yield Edit(
+                    "missing-factor",
+                    f"the factor {other} is missing",
+                    1.9,
+                    site,
+                    parse("A * B", A=node, B=_expr(other)),
+                    stmt,
+                )
         if array.ndim >= 3:
             flip = ast.Subscript(node, _expr("x[..., ::-1, ::-1]").slice, ast.Load())  # type: ignore[attr-defined]
             yield Edit("flip", f"the kernel {text} should be flipped", 1.3, site, flip, stmt)
     elif text in scope.numbers:
         for other, value in scope.numbers.items():
             if other != text and value != scope.numbers[text]:
-                yield Edit("sum-mean" if value > 1 and float(value).is_integer() else "wrong-variable", f"{text} where {other} belongs", 1.7, site, _expr(other), stmt)
+                yield Edit(
+                    "sum-mean" if value > 1 and float(value).is_integer() else "wrong-variable",
+                    f"{text} where {other} belongs",
+                    1.7,
+                    site,
+                    _expr(other),
+                    stmt,
+                )
         index = isinstance(site.parent, (ast.Subscript, ast.Tuple, ast.Slice))
         if index:
             for delta in (1, -1):
-                yield Edit("off-by-one", f"the index {text} is off by one", 1.3, site, parse(f"A {'+' if delta > 0 else '-'} 1", A=node), stmt)
+                yield Edit(
+                    "off-by-one",
+                    f"the index {text} is off by one",
+                    1.3,
+                    site,
+                    parse(f"A {'+' if delta > 0 else '-'} 1", A=node),
+                    stmt,
+                )
 
 
 def _first(stmt: ast.stmt, text: str) -> ast.AST | None:
-    return next((s.node for s in sites_of(stmt) if isinstance(s.node, (ast.Name, ast.Subscript, ast.Attribute)) and ast.unparse(s.node) == text), None)
+    return next(
+        (
+            s.node
+            for s in sites_of(stmt)
+            if isinstance(s.node, (ast.Name, ast.Subscript, ast.Attribute)) and ast.unparse(s.node) == text
+        ),
+        None,
+    )

@@ -41,12 +41,21 @@ class FunctionSource:
         # A free variable that the edit no longer reads must stay one: the closure has a cell for each.
         keep = ast.If(ast.Constant(False), [ast.Expr(ast.Name(v, ast.Load())) for v in free] or [ast.Pass()], [])
         inner = ast.FunctionDef(
-            name=self.tree.name, args=self.tree.args, body=[keep, *self.tree.body], decorator_list=[], returns=None, type_params=[]
-        )  # fmt: skip
-        outer = ast.FunctionDef(
-            name="_scope", args=ast.arguments([], [ast.arg(v) for v in free], None, [], [], None, []), body=[inner], decorator_list=[], returns=None,
+            name=self.tree.name,
+            args=self.tree.args,
+            body=[keep, *self.tree.body],
+            decorator_list=[],
+            returns=None,
             type_params=[],
-        )  # fmt: skip
+        )
+        outer = ast.FunctionDef(
+            name="_scope",
+            args=ast.arguments([], [ast.arg(v) for v in free], None, [], [], None, []),
+            body=[inner],
+            decorator_list=[],
+            returns=None,
+            type_params=[],
+        )
         module = ast.fix_missing_locations(ast.Module([outer], []))
         try:
             code = compile(module, self.filename, "exec", dont_inherit=True)
@@ -77,14 +86,20 @@ def _find(function: types.FunctionType, lines: list[str]) -> ast.FunctionDef | N
                 continue
             result = ast.Return(node.body)
             ast.copy_location(result, node.body)
-            made = ast.FunctionDef(name="_lambda", args=node.args, body=[result], decorator_list=[], returns=None, type_params=[])
+            made = ast.FunctionDef(
+                name="_lambda", args=node.args, body=[result], decorator_list=[], returns=None, type_params=[]
+            )
             return ast.copy_location(made, node)
     return None
 
 
 def _covers(node: ast.Lambda, code: types.CodeType) -> bool:
     """Whether the code's instructions lie inside this lambda (several may share a line)."""
-    spans = [(line, col) for line, _, col, _ in code.co_positions() if line is not None and col is not None and (line, col) != (code.co_firstlineno, 0)]
+    spans = [
+        (line, col)
+        for line, _, col, _ in code.co_positions()
+        if line is not None and col is not None and (line, col) != (code.co_firstlineno, 0)
+    ]
     body = node.body
     end = (body.end_lineno or body.lineno, body.end_col_offset or 0)
     return all((body.lineno, body.col_offset) <= s <= end for s in spans)
@@ -139,7 +154,7 @@ def _methods(owner: Any, code: Any, queue: list[Any]) -> None:
     names = set(code) if isinstance(code, set) else {"__call__", "backward"} if code is None else set(_all_names(code))
     for base in kind.__mro__:
         for name, value in vars(base).items():
-            if name in names or name == "__call__" and isinstance(code, set):
+            if name in names or (name == "__call__" and isinstance(code, set)):
                 target = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
                 if isinstance(target, types.FunctionType):
                     queue.append(target)
@@ -161,7 +176,9 @@ def _filled(cell: Any) -> bool:
 
 
 def _users_own(filename: str) -> bool:
-    inside = filename.startswith(_PACKAGE) and not filename.startswith((_PACKAGE + "byhand", _PACKAGE + "ops", _PACKAGE + "composites"))
+    inside = filename.startswith(_PACKAGE) and not filename.startswith(
+        (_PACKAGE + "byhand", _PACKAGE + "ops", _PACKAGE + "composites")
+    )
     return not inside and not filename.startswith(_FOREIGN) and f"{os.sep}site-packages{os.sep}" not in filename
 
 

@@ -36,7 +36,15 @@ def whole_edits(stmt: ast.stmt, scope: Scope, value: Any, factors: Sequence[tupl
         for i in range(len(parts)):
             for k in range(i + 1, len(parts)):
                 a, b = parts[i][0], parts[k][0]
-                yield Edit("swapped", f"{ast.unparse(a.node)} and {ast.unparse(b.node)} are exchanged", 1, a, b.node, stmt, also=[(b, a.node)])
+                yield Edit(
+                    "swapped",
+                    f"{ast.unparse(a.node)} and {ast.unparse(b.node)} are exchanged",
+                    1,
+                    a,
+                    b.node,
+                    stmt,
+                    also=[(b, a.node)],
+                )
 
 
 def _on(
@@ -69,7 +77,7 @@ def _on(
         yield edit("transposed", "two axes are exchanged", 1.3, "E.swapaxes(-1, -2)")
         yield edit("flip", "the kernel must be flipped", 1.5, "E[..., ::-1, ::-1]")
     if shape == ():
-        slopes = [k for k in scope.numbers]
+        slopes = list(scope.numbers)
     else:
         slopes = [k for k, v in scope.arrays.items() if v.shape == shape and v.dtype.kind == "f"]
     for v in slopes:
@@ -82,7 +90,12 @@ def _on(
             ("E * V", "missing-factor", f"the factor {v} is missing", 1.7),
             ("E / V", "extra-factor", f"the factor {v} is too many", 2.4),
             ("E * (1 - NP.tanh(V) ** 2)", "activation", "the activation's derivative is missing (tanh′)", 1.8),
-            ("E / (1 + NP.exp(-V)) * (1 - 1 / (1 + NP.exp(-V)))", "activation", "the activation's derivative is missing (σ′)", 1.9),
+            (
+                "E / (1 + NP.exp(-V)) * (1 - 1 / (1 + NP.exp(-V)))",
+                "activation",
+                "the activation's derivative is missing (σ′)",
+                1.9,
+            ),
             ("E * NP.exp(V)", "activation", "the derivative of exp is missing", 2.2),
             ("E * NP.cos(V)", "activation", "the derivative of sin is missing", 2.2),
             ("E + V", "missing-term", f"a path is missing: + {v}", 1.3),
@@ -93,8 +106,22 @@ def _on(
         for number, value in scope.numbers.items():
             if value and not float(value).is_integer() and len(shape) >= 1:
                 number_node = ast.parse(number, mode="eval").body
-                yield edit("regulariser", f"the regulariser's term is missing: + {number} * {v}", 1.7, "E + L * V", L=number_node, V=V)
-                yield edit("regulariser", f"the regulariser's term is missing: + 2 * {number} * {v}", 1.8, "E + 2 * L * V", L=number_node, V=V)
+                yield edit(
+                    "regulariser",
+                    f"the regulariser's term is missing: + {number} * {v}",
+                    1.7,
+                    "E + L * V",
+                    L=number_node,
+                    V=V,
+                )
+                yield edit(
+                    "regulariser",
+                    f"the regulariser's term is missing: + 2 * {number} * {v}",
+                    1.8,
+                    "E + 2 * L * V",
+                    L=number_node,
+                    V=V,
+                )
     if len(shape) >= 1:
         # What multiplies an array but has another shape (inv_std, a mask by column)
         for v, array in scope.arrays.items():
@@ -113,9 +140,28 @@ def _on(
                     if other != v:
                         G = ast.parse(other, mode="eval").body
                         new = parse(f"V * (G - {np_}.sum(G * V, axis=-1, keepdims=True))", V=V, G=G)
-                        yield Edit("softmax", "the softmax's Jacobian is wrong (taken as diagonal?): it is p·(g − Σ(g·p))", 1.4, site, new, stmt)
-                yield edit("softmax", "the softmax's Jacobian is treated as diagonal: − p·Σ(g·p) is missing", 1.5, f"E - V * {np_}.sum(E, axis=-1, keepdims=True)", V=V)
-                yield edit("softmax", "the softmax's Jacobian is treated as diagonal: − p·Σ(g·p) is missing", 1.6, f"V * (E - {np_}.sum(E * V, axis=-1, keepdims=True))", V=V)
+                        yield Edit(
+                            "softmax",
+                            "the softmax's Jacobian is wrong (taken as diagonal?): it is p·(g − Σ(g·p))",
+                            1.4,
+                            site,
+                            new,
+                            stmt,
+                        )
+                yield edit(
+                    "softmax",
+                    "the softmax's Jacobian is treated as diagonal: − p·Σ(g·p) is missing",
+                    1.5,
+                    f"E - V * {np_}.sum(E, axis=-1, keepdims=True)",
+                    V=V,
+                )
+                yield edit(
+                    "softmax",
+                    "the softmax's Jacobian is treated as diagonal: − p·Σ(g·p) is missing",
+                    1.6,
+                    f"V * (E - {np_}.sum(E * V, axis=-1, keepdims=True))",
+                    V=V,
+                )
         yield from _statistics(edit, shape, slopes, scope)
 
 
@@ -132,7 +178,9 @@ def _statistics(edit: Any, shape: tuple[int, ...], slopes: list[str], scope: Sco
             V = ast.parse(v, mode="eval").body
             yield edit("statistics", title, 1.5, f"E - E{mean} - V * (E * V){mean}", V=V)
             yield edit("statistics", "the variance is treated as a constant", 1.6, f"E - V * (E * V){mean}", V=V)
-            yield edit("statistics", "the variance's part is missing", 1.6, f"E - V * (E * V){mean} / (V * V){mean}", V=V)
+            yield edit(
+                "statistics", "the variance's part is missing", 1.6, f"E - V * (E * V){mean} / (V * V){mean}", V=V
+            )
 
 
 def _broadcasts(small: tuple[int, ...], big: tuple[int, ...]) -> bool:
@@ -145,13 +193,24 @@ def statement_edits(stmt: ast.stmt, site: Site, scope: Scope, seen: bool) -> Ite
         load = _load(stmt.target)
         plain = ast.Assign([stmt.target], stmt.value, lineno=stmt.lineno)
         if isinstance(stmt.op, ast.Add):
-            yield Edit("sign", "-= belongs in place of +=", 0.6, site, ast.AugAssign(stmt.target, ast.Sub(), stmt.value), stmt)
+            yield Edit(
+                "sign", "-= belongs in place of +=", 0.6, site, ast.AugAssign(stmt.target, ast.Sub(), stmt.value), stmt
+            )
             yield Edit("overwritten", "= belongs in place of +=: the value is accumulated", 1.2, site, plain, stmt)
         elif isinstance(stmt.op, ast.Sub):
-            yield Edit("sign", "+= belongs in place of -=", 0.6, site, ast.AugAssign(stmt.target, ast.Add(), stmt.value), stmt)
+            yield Edit(
+                "sign", "+= belongs in place of -=", 0.6, site, ast.AugAssign(stmt.target, ast.Add(), stmt.value), stmt
+            )
         elif isinstance(stmt.op, (ast.Mult, ast.Div)):
             other = ast.Div() if isinstance(stmt.op, ast.Mult) else ast.Mult()
-            yield Edit("factor", "the scaling goes the wrong way", 1.2, site, ast.AugAssign(stmt.target, other, stmt.value), stmt)
+            yield Edit(
+                "factor",
+                "the scaling goes the wrong way",
+                1.2,
+                site,
+                ast.AugAssign(stmt.target, other, stmt.value),
+                stmt,
+            )
             yield Edit("factor", f"this scaling does not belong here: {ast.unparse(stmt)}", 0.9, site, ast.Pass(), stmt)
         if not isinstance(stmt.op, (ast.Mult, ast.Div)):
             yield Edit("extra-term", f"a term too many: {ast.unparse(stmt)}", 1.8, site, ast.Pass(), stmt)
@@ -162,13 +221,17 @@ def statement_edits(stmt: ast.stmt, site: Site, scope: Scope, seen: bool) -> Ite
         target = stmt.targets[0]
         if seen or isinstance(target, ast.Subscript):
             new = ast.AugAssign(target, ast.Add(), stmt.value)
-            yield Edit("overwritten", "+= belongs in place of =: an earlier contribution is overwritten", 0.7, site, new, stmt)
+            yield Edit(
+                "overwritten", "+= belongs in place of =: an earlier contribution is overwritten", 0.7, site, new, stmt
+            )
         if isinstance(target, ast.Subscript):
             yield _add_at(stmt, target, site, scope)
             new = ast.AugAssign(target, ast.Sub(), stmt.value)
             yield Edit("overwritten", "-= belongs in place of =: what was there is overwritten", 0.8, site, new, stmt)
         if seen:
-            yield Edit("extra-factor", f"this line does not belong here: {ast.unparse(stmt)}", 2.2, site, ast.Pass(), stmt)
+            yield Edit(
+                "extra-factor", f"this line does not belong here: {ast.unparse(stmt)}", 2.2, site, ast.Pass(), stmt
+            )
             clean = isinstance(stmt.value, ast.Call) and ast.unparse(stmt.value).startswith(f"{scope.np}.clip")
             if clean:
                 yield Edit("clip", "the gradient is clipped here", 0.8, site, ast.Pass(), stmt)
