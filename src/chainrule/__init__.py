@@ -9,7 +9,9 @@ tensor(3.9574)
 
 from __future__ import annotations
 
+import builtins as _builtins
 import importlib as _importlib
+import sys as _sys
 import warnings as _warnings
 from typing import Any as _Any
 
@@ -56,12 +58,33 @@ short, int, long = int16, int32, int64
 
 # Rooms that load when first used: `import chainrule` should cost little more than `import numpy`.
 _ROOMS = {
-    "nn", "optim", "special", "utils", "autograd", "compile", "check", "explain", "diagnose", "bridge", "byhand", "data",
-    "linalg", "func", "graph", "serialization",
+    "nn", "optim", "special", "utils", "autograd", "compile", "check", "explain", "diagnose", "bridge", "byhand",
+    "data", "linalg", "func", "graph", "serialization", "distributions", "cuda", "backends", "amp", "accelerator", "mps",
+    "random", "testing", "version",
 }  # fmt: skip
 
 # Functions that load with their room: name → room.
 _LAZY = {"as_torch": "bridge.alias", "watch": "diagnose", "save": "serialization", "load": "serialization"}
+_LAZY |= {"autocast": "amp", "GradScaler": "amp", "is_autocast_enabled": "amp", "set_anomaly_enabled": "autograd.anomaly"}
+_LAZY["OutOfMemoryError"] = "cuda"
+
+# Threads, determinism, default device: about the program rather than its tensors.
+_LAZY |= dict.fromkeys(
+    (
+        "are_deterministic_algorithms_enabled", "bfloat16", "get_default_device", "get_float32_matmul_precision",
+        "get_num_interop_threads", "get_num_threads", "is_inference", "is_same_size", "is_storage",
+        "set_default_device", "set_default_tensor_type", "set_float32_matmul_precision", "set_flush_denormal",
+        "set_num_interop_threads", "set_num_threads", "set_warn_always", "typename", "unravel_index",
+        "use_deterministic_algorithms",
+    ),
+    "toplevel",
+)  # fmt: skip
+
+e = 2.718281828459045
+pi = 3.141592653589793
+inf = _builtins.float("inf")
+nan = _builtins.float("nan")
+newaxis = None
 
 # NaN and infinity pass through ops without a word, as in PyTorch. Only warnings that arise on the library's own lines
 # are silenced: NumPy code of yours keeps warning. (np.errstate around every op would take longer than most ops.)
@@ -83,11 +106,12 @@ def __getattr__(name: str) -> _Any:
         return _importlib.import_module(f".{name}", __name__)
     if name in _LAZY:
         return getattr(_importlib.import_module(f".{_LAZY[name]}", __name__), name)
-    import difflib
+    from .core import left_out
 
-    near = difflib.get_close_matches(name, [n for n in (*globals(), *_ROOMS) if not n.startswith("_")], 1)
-    hint = f". Did you mean chainrule.{near[0]}?" if near else ""
-    raise AttributeError(f"module 'chainrule' has no attribute {name!r}{hint}")
+    # torch.relu_(x) is x.relu_(): every in-place function that PyTorch has at top level is the method of that name.
+    if name.endswith("_") and name in left_out.names()["torch"] and hasattr(Tensor, name):
+        return getattr(Tensor, name)
+    raise AttributeError(left_out.absent("torch", name, __dir__()), name=name, obj=_sys.modules[__name__])
 
 
 def __dir__() -> list[str]:

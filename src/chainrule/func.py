@@ -236,3 +236,9 @@ def functional_call(
     finally:
         for table, last, before in reversed(places):
             table[last] = before
+
+
+def __getattr__(name: str) -> Any:
+    from .core import left_out
+
+    raise AttributeError(left_out.absent("torch.func", name, __all__))

@@ -336,3 +336,9 @@ def tensorsolve(A: Any, B: Any, dims: Any = None, *, out: Any = None) -> Any:
     rest = A._array.shape[B._array.ndim :]
     n = B._array.size
     return layout.reshape(solve(layout.reshape(A, n, n), layout.reshape(B, n)), rest)
+
+
+def __getattr__(name: str) -> Any:
+    from .core import left_out
+
+    raise AttributeError(left_out.absent("torch.linalg", name, __all__))

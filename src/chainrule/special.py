@@ -43,3 +43,9 @@ entr, erfcx, ndtr, ndtri, log_ndtr = (
 i0e, i1, i1e = (unary(n, getattr(_ops, n)) for n in ("i0e", "i1", "i1e"))
 xlog1py: Any = _binary("xlog1py", _ops.xlog1py, "either")
 zeta: Any = _binary("zeta", _ops.zeta, "either")
+
+
+def __getattr__(name: str) -> Any:
+    from .core import left_out
+
+    raise AttributeError(left_out.absent("torch.special", name, __all__))

@@ -32,6 +32,8 @@ _collect()
 
 
 def __getattr__(name: str) -> _Any:
-    if name in ("utils", "functional", "modules", "parallel"):
+    if name in ("utils", "functional"):
         return _importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module 'chainrule.nn' has no attribute {name!r}", name=name, obj=_sys.modules[__name__])
+    from ..core import left_out
+
+    raise AttributeError(left_out.absent("torch.nn", name, globals()), name=name, obj=_sys.modules[__name__])

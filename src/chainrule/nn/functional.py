@@ -298,3 +298,9 @@ def embedding_bag(
         return total
     counts = np.maximum(np.bincount(bag, minlength=bags), 1).astype(weight._array.dtype)
     return total / wrap(counts[:, None])
+
+
+def __getattr__(name: str) -> Any:
+    from ..core import left_out
+
+    raise AttributeError(left_out.absent("torch.nn.functional", name, globals()))

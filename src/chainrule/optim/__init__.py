@@ -19,4 +19,6 @@ def __getattr__(name: str) -> object:
         import importlib
 
         return importlib.import_module(".swa_utils", __name__)
-    raise AttributeError(f"module 'chainrule.optim' has no attribute {name!r}")
+    from ..core import left_out
+
+    raise AttributeError(left_out.absent("torch.optim", name, __all__))
