@@ -168,3 +168,15 @@ def test_explaining_takes_time_linear_in_the_graph():
     seconds(20)
     short, long = min(seconds(60) for _ in range(3)), min(seconds(240) for _ in range(3))
     assert long < 12 * short  # 4 times the graph; quadratic would be 16, exponential hopeless
+
+
+def test_a_recurrence_has_its_gates_names():
+    torch.manual_seed(0)
+    lstm = nn.LSTM(3, 4)
+    x = torch.tensor(np.random.default_rng(1).normal(size=(6, 2, 3)).astype("float32"))
+    out, _ = lstm(x)
+    loss = (out[-1] ** 2).sum()
+    printed = str(explain(loss, lstm.weight_ih_l0[0, 1]))
+    assert "c6 = f6 · c5 + i6 · g6" in printed
+    assert "h6 = o6 · tanh(c6)" in printed
+    assert explain(loss, "c3", (1, 2)).value != 0

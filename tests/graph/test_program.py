@@ -158,7 +158,7 @@ def test_verify_names_what_is_wrong():
         verify(Program(inputs=[x], instrs=[Instr(mul, (x, y), {}, (out,))], outputs=[out]))
     with pytest.raises(OpError, match="a second time"):
         verify(Program(inputs=[x], instrs=[Instr(mul, (x, 2), {}, (out,)), Instr(mul, (x, 2), {}, (out,))]))
-    with pytest.raises(OpError, match="output .* is never made"):
+    with pytest.raises(OpError, match=r"output .* is never made"):
         verify(Program(inputs=[x], outputs=[y]))
     with pytest.raises(OpError, match="is bound to an array"):
         verify(Program(constants={x: np.ones(3, np.float32)}))

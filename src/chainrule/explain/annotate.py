@@ -118,7 +118,7 @@ class Annotation:
             heads = ("", "", "shape", "mean", "spread", "zeros", "|gradient|", "")
             rows.append(f"<tr>{''.join(f'<th>{h}</th>' for h in heads)}</tr>")
             for ln in lines:
-                code = f'<td>{ln.number}</td><td style="text-align:left;white-space:pre"><code>{escape(ln.source)}</code></td>'
+                code = f'<td>{ln.number}</td><td style="text-align:left"><pre>{escape(ln.source)}</pre></td>'
                 if ln.shape is None:
                     rows.append(f"<tr>{code}<td colspan=6></td></tr>")
                     continue

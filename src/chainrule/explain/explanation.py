@@ -301,6 +301,7 @@ class Explanation:
         rows = []
         for q in named[:30]:
             left = f"{label(q, self.replay)} = {definition(q)}"
+            left = left if len(left) <= 78 else left[:77] + "…"
             place = q.maker.place if q.maker else None
             rows.append((left, _shape(q.array.shape), str(place) if place else ""))
         width = max((len(r[0]) for r in rows), default=0)

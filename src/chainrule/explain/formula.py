@@ -28,7 +28,10 @@ def label(q: Any, replay: Replay | None = None) -> str:
     if q.name is not None:
         return q.name
     body = text(_expr(q, 3))
-    return body[1:-1] if _wrapped(body) else body
+    body = body[1:-1] if _wrapped(body) else body
+    if len(body) > 48 and q.maker is not None:  # too long to be a name
+        return f"{q.maker.op.name}{q.maker.index}"
+    return body
 
 
 def _wrapped(body: str) -> bool:

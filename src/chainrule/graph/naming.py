@@ -19,7 +19,7 @@ import numpy as np
 from ..core import variable
 from ..core.locate import Place
 from ..core.variable import Variable
-from .replay import Quantity, Replay
+from .replay import Quantity, Replay, hints
 
 __all__ = ["assign_names", "identifier", "target_name"]
 
@@ -240,6 +240,10 @@ def assign_names(replay: Replay, variables: dict[str, Any] | None = None) -> Non
             held = nodes.get((id(step.node), i))
             if held is not None:
                 wanted[q] = held
+    for step in replay.steps:
+        hint = hints.get(step.node)
+        if hint is not None and len(step.outs) == 1:
+            wanted[step.out] = hint
     _module_results(replay, wanted)
     for q in replay.leaves:
         name = parameters.get(id(q.leaf)) or tensors.get(id(q.leaf)) or arrays.get(id(q.array))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -56,6 +57,7 @@ def expanded(root: Any, names: frozenset[str] = frozenset({"lstm", "gru", "rnn",
         return root
     made: dict[tuple[int, int], Any] = {}
     placed: dict[int, Node] = {}
+    recurrent = 0
     previous = state.grad, state.recorder, state.saved_hooks
     state.grad, state.recorder, state.saved_hooks = True, None, None
     try:
@@ -80,6 +82,7 @@ def expanded(root: Any, names: frozenset[str] = frozenset({"lstm", "gru", "rnn",
                 result = call(*inputs, **node.params)
             outs = result if isinstance(result, (tuple, list)) else (result,)
             stack = [t._node[0] if type(t._node) is tuple else t._node for t in outs]
+            before = len(placed)
             while stack:
                 new = stack.pop()
                 if type(new) is not Node or new.seq <= order[-1].seq or id(new) in placed:
@@ -87,12 +90,41 @@ def expanded(root: Any, names: frozenset[str] = frozenset({"lstm", "gru", "rnn",
                 placed[id(new)] = new
                 new.code, new.lasti, new.module = node.code, node.lasti, node.module
                 stack += [e[0] if type(e) is tuple else e for e in new.edges if e is not None]
+            if node.op.name in _PARTS:
+                recurrent += 1
+                several = sum(n.op.name in _PARTS for n in order) > 1
+                fresh = list(placed.values())[before:]
+                _name_recurrence(node.op.name, fresh, f"_l{recurrent - 1}" if several else "")
             for i, t in enumerate(outs):
                 made[id(node), i] = t
     finally:
         state.grad, state.recorder, state.saved_hooks = previous
     node, i = root._node if type(root._node) is tuple else (root._node, 0)
     return made[id(node), i]
+
+
+_PARTS = {
+    "lstm": "linear linear add:z split sigmoid:f mul sigmoid:i tanh:g mul add:c sigmoid:o tanh mul:h",
+    "gru": "linear split linear split add sigmoid:z add sigmoid:r mul add tanh:n sub mul add:h",
+    "rnn": "linear linear add:z tanh|relu:h",
+}
+"""What the derived recurrences compute in one step, op by op, with the textbook's names."""
+hints: weakref.WeakKeyDictionary[Node, str] = weakref.WeakKeyDictionary()
+"""Names for nodes that no line of the user's made: the gates and states of a recurrence, h1, h2, … by step."""
+
+
+def _name_recurrence(name: str, nodes: list[Node], layer: str) -> None:
+    parts = [p.partition(":") for p in _PARTS[name].split()]
+    at, step = 0, 1
+    for node in sorted(nodes, key=lambda n: n.seq):
+        for k in range(len(parts)):
+            kinds, _, wish = parts[(at + k) % len(parts)]
+            if node.op.name in kinds.split("|"):
+                step += (at + k) // len(parts)
+                at = (at + k) % len(parts) + 1
+                if wish:
+                    hints[node] = f"{wish}{step}{layer}"
+                break
 
 
 def _checkpointed(node: Node, inputs: list[Any]) -> Any:
