@@ -9,6 +9,7 @@ losses of the first 50 steps must agree before anything is timed. One thread eac
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -35,7 +36,7 @@ def _data(workload: str) -> tuple[list[np.ndarray[Any, Any]], np.ndarray[Any, An
     widths, batch, loss = WORKLOADS[workload]
     rng = np.random.default_rng(0)
     parameters: list[np.ndarray[Any, Any]] = []
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in itertools.pairwise(widths):
         parameters.append((rng.uniform(-1, 1, (b, a)) / np.sqrt(a)).astype(np.float32))
         parameters.append((rng.uniform(-1, 1, b) / np.sqrt(a)).astype(np.float32))
     x = rng.normal(size=(batch, widths[0])).astype(np.float32)
@@ -145,7 +146,9 @@ def main() -> None:
     arguments = parser.parse_args()
     workers = [Worker(name, "benchmarks.eager") for name in ("chainrule", "torch", "numpy")]
     rows: list[dict[str, Any]] = []
-    print(f"{'one training step (SGD)':<24} {'chainrule':>10} {'PyTorch':>10} {'by hand':>10}   PyTorch/ours  hand/ours")
+    print(
+        f"{'one training step (SGD)':<24} {'chainrule':>10} {'PyTorch':>10} {'by hand':>10}   PyTorch/ours  hand/ours"
+    )
     try:
         for workload in WORKLOADS:
             result = measure(

@@ -55,8 +55,9 @@ def test_tensors(tmp_path, dtype, shape):
 
 
 def test_special_values(tmp_path):
-    obj = {"nan": math.nan, "inf": -math.inf, "size": cr.zeros(2, 3).shape, "dtype": cr.float64, "counter": Counter([1, 1]),
-           "ordered": OrderedDict(a=1), "numpy": np.float32(0.5), "set": {1}, "np int": np.int64(3)}  # fmt: skip
+    obj = {"nan": math.nan, "inf": -math.inf, "size": cr.zeros(2, 3).shape, "dtype": cr.float64,
+           "counter": Counter([1, 1]), "ordered": OrderedDict(a=1),
+           "numpy": np.float32(0.5), "set": {1}, "np int": np.int64(3)}  # fmt: skip
     got = _through(obj, tmp_path / "x")
     assert math.isnan(got["nan"])
     assert got["inf"] == -math.inf

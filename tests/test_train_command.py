@@ -91,7 +91,8 @@ def test_regression_on_diabetes(tmp_path):
 @pytest.mark.parametrize("stop_after", [5, 60])
 def test_a_resumed_run_goes_on_to_the_last_bit(tmp_path, options, stop_after):
     """Stop in the middle of an epoch (and at another), resume, and compare with a run that never stopped."""
-    from chainrule.training import Trainer, TrainConfig, config as settings, prepare
+    from chainrule.training import TrainConfig, Trainer, prepare
+    from chainrule.training import config as settings
     from chainrule.training.prepare import load
     from chainrule.training.runfolder import RunFolder
 
@@ -141,7 +142,18 @@ def test_a_resumed_run_goes_on_to_the_last_bit(tmp_path, options, stop_after):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as POSIX has them")
 def test_ctrl_c_saves_and_says_how_to_resume(tmp_path):
-    command = [sys.executable, "-m", "chainrule", "train", "digits", "--epochs", "3000", "--run-dir", "run", "--no-verify"]
+    command = [
+        sys.executable,
+        "-m",
+        "chainrule",
+        "train",
+        "digits",
+        "--epochs",
+        "3000",
+        "--run-dir",
+        "run",
+        "--no-verify",
+    ]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     lines = tmp_path / "run" / "metrics.jsonl"
     for _ in range(600):
@@ -189,7 +201,7 @@ def test_a_csv_with_named_target(tmp_path):
     assert json.loads(out)["value"] > 0.8
     answer = run("predict", tmp_path / "run", file).splitlines()
     assert answer[0] == "row,kind,probability"
-    assert set(line.split(",")[1] for line in answer[1:]) == {"hot", "cold"}
+    assert {line.split(",")[1] for line in answer[1:]} == {"hot", "cold"}
 
 
 def test_settings_from_toml_and_the_command_line_wins(tmp_path):

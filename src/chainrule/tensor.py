@@ -122,7 +122,9 @@ class Tensor(Variable):
     def grad(self, value: Any) -> None:
         if value is not None:
             if not isinstance(value, Tensor):
-                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}")
+                raise TypeError(
+                    f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}"
+                )
             if value._array.shape != self._array.shape:
                 raise GradientError(
                     message(
@@ -132,7 +134,9 @@ class Tensor(Variable):
                 )
             if value._array.dtype is not self._array.dtype:
                 raise GradientError(
-                    message(f"assigned grad has data of a different type: {value.dtype.name} for a {self.dtype.name} tensor")
+                    message(
+                        f"assigned grad has data of a different type: {value.dtype.name} for a {self.dtype.name} tensor"
+                    )
                 )
         self._grad = value
 

@@ -10,16 +10,32 @@ import chainrule as cr
 from chainrule.bridge import from_torch, to_torch
 
 NETS = {
-    "mlp": (lambda nn: nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.GELU(), nn.Dropout(0.3), nn.Linear(5, 2, bias=False)), (4, 6)),
+    "mlp": (
+        lambda nn: nn.Sequential(
+            nn.Linear(6, 5), nn.LayerNorm(5), nn.GELU(), nn.Dropout(0.3), nn.Linear(5, 2, bias=False)
+        ),
+        (4, 6),
+    ),
     "cnn": (
         lambda nn: nn.Sequential(
             nn.Conv2d(2, 4, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(4, eps=1e-3), nn.ReLU(),
-            nn.Conv2d(4, 4, (3, 1), groups=2, dilation=(1, 2), padding="same"), nn.MaxPool2d(2), nn.Flatten(), nn.Identity(),
+            nn.Conv2d(4, 4, (3, 1), groups=2, dilation=(1, 2), padding="same"), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Identity(),
         ),
         (3, 2, 9, 9),
     ),
-    "norms": (lambda nn: nn.Sequential(nn.GroupNorm(2, 4), nn.BatchNorm1d(4, affine=False), nn.LeakyReLU(0.2), nn.Softmax(dim=1)), (5, 4)),
-    "activations": (lambda nn: nn.Sequential(nn.ELU(0.5), nn.PReLU(), nn.Softplus(2.0), nn.Hardtanh(-2, 2), nn.SiLU(), nn.GELU("tanh")), (5, 4)),
+    "norms": (
+        lambda nn: nn.Sequential(
+            nn.GroupNorm(2, 4), nn.BatchNorm1d(4, affine=False), nn.LeakyReLU(0.2), nn.Softmax(dim=1)
+        ),
+        (5, 4),
+    ),
+    "activations": (
+        lambda nn: nn.Sequential(
+            nn.ELU(0.5), nn.PReLU(), nn.Softplus(2.0), nn.Hardtanh(-2, 2), nn.SiLU(), nn.GELU("tanh")
+        ),
+        (5, 4),
+    ),
 }  # fmt: skip
 
 

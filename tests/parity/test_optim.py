@@ -1,4 +1,4 @@
-"""Every optimizer follows PyTorch's trajectory, over a grid of its arguments: float64 to 1e-12 relative, float32 to 1e-5.
+"""Every optimizer follows PyTorch's trajectory over a grid of its arguments: to 1e-12 in float64 and 1e-5 in float32, relative.
 
 The gradients are a fixed sequence (some of them None, some repeated with the other sign), so errors do not grow through
 the loss and a difference is a difference of the update rule.
@@ -18,8 +18,8 @@ SHAPES = [(3, 4), (4,), (), (130, 130), (1, 2, 3)]
 COMMON = {"weight_decay": [0, 0.03], "maximize": [False, True]}
 GRID = {
     "SGD": {"lr": [0.05], "momentum": [0, 0.9], "dampening": [0, 0.3], "nesterov": [False, True], **COMMON},
-    "Adam": {"lr": [0.02], "betas": [(0.9, 0.999), (0.3, 0.6), (0.0, 0.0)], "eps": [1e-8, 1e-3], "amsgrad": [False, True],
-             **COMMON},
+    "Adam": {"lr": [0.02], "betas": [(0.9, 0.999), (0.3, 0.6), (0.0, 0.0)], "eps": [1e-8, 1e-3],
+             "amsgrad": [False, True], **COMMON},
     "AdamW": {"lr": [0.02], "betas": [(0.9, 0.999), (0.3, 0.6)], "amsgrad": [False, True], **COMMON},
     "Adamax": {"lr": [0.02], "betas": [(0.9, 0.999), (0.3, 0.6)], "eps": [1e-8, 1e-3], **COMMON},
     "NAdam": {"lr": [0.02], "momentum_decay": [4e-3, 0.1], "decoupled_weight_decay": [False, True], **COMMON},
@@ -149,8 +149,16 @@ def test_groups_and_changed_options():
     assert repr(opt) == repr(ref)
 
 
-@pytest.mark.parametrize("options", [{}, {"lr": 0.5, "max_iter": 7}, {"history_size": 3}, {"line_search_fn": "strong_wolfe"},
-                                     {"line_search_fn": "strong_wolfe", "history_size": 2, "max_iter": 4}])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"lr": 0.5, "max_iter": 7},
+        {"history_size": 3},
+        {"line_search_fn": "strong_wolfe"},
+        {"line_search_fn": "strong_wolfe", "history_size": 2, "max_iter": 4},
+    ],
+)
 def test_lbfgs(options):
     rng = np.random.default_rng(1)
     a = rng.normal(size=(6, 6))
@@ -161,7 +169,6 @@ def test_lbfgs(options):
         x = lib.nn.Parameter(lib.tensor(start.copy()))
         matrix = lib.tensor(a)
         opt = lib.optim.LBFGS([x], **options)
-        seen = []
 
         def closure():
             opt.zero_grad()
@@ -169,8 +176,7 @@ def test_lbfgs(options):
             loss.backward()
             return loss
 
-        for _ in range(4):
-            seen.append(opt.step(closure).item())
+        seen = [opt.step(closure).item() for _ in range(4)]
         return x.detach().numpy(), seen, opt.state[x]["func_evals"]
 
     mine, losses, calls = run(cr)

@@ -47,7 +47,8 @@ def test_views(make):
 
 def test_containers():
     obj = {"a": [1, 2.5, "x", None, True, (1, torch.ones(2))], 3: OrderedDict(b=torch.zeros(()), c=-(2**70)),
-           "size": torch.Size([2, 3]), "dtype": torch.float64, "set": {1, 2}, "device": torch.device("cpu")}  # fmt: skip
+           "size": torch.Size([2, 3]), "dtype": torch.float64, "set": {1, 2},
+           "device": torch.device("cpu")}  # fmt: skip
     got = _through(obj)
     assert got["a"][:5] == obj["a"][:5]
     assert isinstance(got["a"][5], tuple)

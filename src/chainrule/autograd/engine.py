@@ -21,7 +21,7 @@ import numpy as np
 from ..core import inplace
 from ..core.hooks import NodeHooks
 from ..core.node import Node
-from ..core.op import Op, Rule, registry
+from ..core.op import Rule, registry
 from ..core.saved import unpack_saved
 from ..core.state import state
 from ..core.variable import Variable, wrap

@@ -76,9 +76,7 @@ def _check_v(v: Any, like: tuple[Any, ...], single: bool, what: str) -> tuple[An
         if len(like) != 1 or like[0]._array.size != 1:
             whose = "user-provided function returns" if what == "output" else "input to the user-provided function is"
             raise GradientError(
-                message(
-                    f"The vector v can only be None if the {whose} a single Tensor with a single element."
-                )
+                message(f"The vector v can only be None if the {whose} a single Tensor with a single element.")
             )
         return (wrap(np.ones_like(like[0]._array)),)
     _, whole = _as_tuple(v, "v", "vjp" if what == "output" else "jvp")

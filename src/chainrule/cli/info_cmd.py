@@ -40,7 +40,9 @@ def info_command(as_json: bool) -> None:
 
     base = {name: _installed(name) for name in ("numpy", "scipy", "llvmlite", "click", "rich", "safetensors")}
     optional = {name: _installed(name) for name in _OPTIONAL}
-    threads = {k: os.environ[k] for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS") if k in os.environ}
+    threads = {
+        k: os.environ[k] for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS") if k in os.environ
+    }
     facts: dict[str, Any] = {
         "chainrule": __version__,
         "python": f"{platform.python_implementation()} {platform.python_version()}",

@@ -16,7 +16,9 @@ __all__ = ["predict_command"]
 @click.command("predict")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("data")
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the CSV here (default: standard output).")
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the CSV here (default: standard output)."
+)
 @click.option("--last", is_flag=True, help="Use the last weights instead of the best.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of CSV.")
 def predict_command(run: Path, data: str, output: Path | None, last: bool, as_json: bool) -> None:
@@ -53,7 +55,10 @@ def predict_command(run: Path, data: str, output: Path | None, last: bool, as_js
     if schema.kind == "classification":
         p = torch.softmax(out, dim=1).numpy()
         best = p.argmax(axis=1)
-        rows = [{"row": i + 1, schema.target_name: schema.class_names[k], "probability": float(p[i, k])} for i, k in enumerate(best)]  # fmt: skip
+        rows = [
+            {"row": i + 1, schema.target_name: schema.class_names[k], "probability": float(p[i, k])}
+            for i, k in enumerate(best)
+        ]
     else:
         values = out.numpy()[:, 0].astype(np.float64) * schema.target_std + schema.target_mean
         rows = [{"row": i + 1, schema.target_name: float(v)} for i, v in enumerate(values)]

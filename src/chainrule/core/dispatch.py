@@ -47,7 +47,14 @@ def _refresh(t: Variable) -> None:
 
 
 def new_node(
-    op: Op, edges: Any, saved: Any, consts: Any, params: dict[str, Any], shapes: Any, out: tuple[Any, ...], depth: int = 2
+    op: Op,
+    edges: Any,
+    saved: Any,
+    consts: Any,
+    params: dict[str, Any],
+    shapes: Any,
+    out: tuple[Any, ...],
+    depth: int = 2,
 ) -> Node:
     """A node, stamped with the clock and the user's instruction; ``depth`` frames up, the user's code may begin."""
     node = _new(Node)
@@ -220,8 +227,8 @@ def _no_bool(*operands: Any) -> None:
     for x in operands:
         if isinstance(x, Variable) and x._array.dtype.kind == "b":
             raise DtypeError(
-                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
-                "use the `~` or `logical_not()` operator instead."
+                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a "
+                "mask, use the `~` or `logical_not()` operator instead."
             )
 
 

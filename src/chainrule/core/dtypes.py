@@ -105,9 +105,7 @@ def from_numpy(d: Any) -> dtype:
         found = _BY_NUMPY.get(np.dtype(d).newbyteorder("="))
     if found is None:
         supported = ", ".join(t.name for t in ALL)
-        raise TypeError(
-            f"can't convert np.ndarray of type {np.dtype(d)}. The only supported types are: {supported}."
-        )
+        raise TypeError(f"can't convert np.ndarray of type {np.dtype(d)}. The only supported types are: {supported}.")
     return found
 
 
@@ -156,10 +154,7 @@ def result_dtype(*operands: Any) -> np.dtype[Any]:
         best[level] = d if seen is None else promote_types(seen, d)
     result = best[0]
     for lower in best[1:]:
-        if lower is not None:
-            if result is None:
-                result = lower
-            elif lower.category > result.category:
-                result = lower
+        if lower is not None and (result is None or lower.category > result.category):
+            result = lower
     assert result is not None
     return result.numpy

@@ -31,8 +31,7 @@ def _torch_first_line(op: Op, inputs: tuple[Any, ...]) -> str | None:
             if m != n and 1 not in (m, n):
                 dim = max(len(shapes[0]), len(shapes[1])) - 1 - i
                 return (
-                    f"The size of tensor a ({m}) must match the size of tensor b ({n}) "
-                    f"at non-singleton dimension {dim}"
+                    f"The size of tensor a ({m}) must match the size of tensor b ({n}) at non-singleton dimension {dim}"
                 )
     return None
 
@@ -64,7 +63,12 @@ def explain_failure(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], err
     if isinstance(error, TypeError) and "not supported for the input types" in str(error):
         return NotImplementedError(_unsupported(op, inputs, place))
     what = _torch_first_line(op, inputs)
-    named = [f"{n} is {describe(x)}" for n, x in zip(op.inputs if not op.variadic else [f"{op.inputs[0]}[{i}]" for i in range(len(inputs))], inputs, strict=False)]
+    named = [
+        f"{n} is {describe(x)}"
+        for n, x in zip(
+            op.inputs if not op.variadic else [f"{op.inputs[0]}[{i}]" for i in range(len(inputs))], inputs, strict=False
+        )
+    ]
     details = [f"{op.name}: {', '.join(named)}" + (f"; {params}" if params else "")]
     details.append(f"signature: {op.signature}")
     kind: type[ChainruleError]

@@ -46,9 +46,7 @@ def real(
     return sample
 
 
-def pairs(
-    x: tuple[float, float] = (-2.0, 2.0), y: tuple[float, float] = (-2.0, 2.0), *, apart: float = 0.0
-) -> Sampler:
+def pairs(x: tuple[float, float] = (-2.0, 2.0), y: tuple[float, float] = (-2.0, 2.0), *, apart: float = 0.0) -> Sampler:
     """Two arrays that broadcast; ``apart`` keeps their entries at a distance (for maximum and the like)."""
 
     def sample(rng: np.random.Generator) -> Iterable[Call]:

@@ -11,7 +11,26 @@ from typing import Any
 
 from .inplace import make_inplace
 
-FAMILIES = ("creation", "conversion", "printing", "random", "pointwise", "comparison", "reduction", "activation", "statistics", "layout", "joining", "indexing", "scattering", "writing", "linalg", "contraction", "sorting", "neural")
+FAMILIES = (
+    "creation",
+    "conversion",
+    "printing",
+    "random",
+    "pointwise",
+    "comparison",
+    "reduction",
+    "activation",
+    "statistics",
+    "layout",
+    "joining",
+    "indexing",
+    "scattering",
+    "writing",
+    "linalg",
+    "contraction",
+    "sorting",
+    "neural",
+)
 """The files of this room, in the order in which they are loaded."""
 
 

@@ -18,15 +18,15 @@ from ..errors import GradientError, message
 from ._args import cast, need_tensor
 
 __all__ = [
-    "clone", "is_tensor", "is_floating_point", "is_complex", "is_signed", "numel", "result_type", "can_cast", "finfo", "iinfo",
-    "FloatTensor", "DoubleTensor", "HalfTensor", "LongTensor", "IntTensor", "ShortTensor", "CharTensor", "ByteTensor",
-    "BoolTensor",
+    "clone", "is_tensor", "is_floating_point", "is_complex", "is_signed", "numel", "result_type", "can_cast", "finfo",
+    "iinfo", "FloatTensor", "DoubleTensor", "HalfTensor", "LongTensor", "IntTensor", "ShortTensor", "CharTensor",
+    "ByteTensor", "BoolTensor",
 ]  # fmt: skip
 METHODS = (
     "clone", "is_floating_point", "is_complex", "is_signed", "to", "type_as", "cpu", "cuda", "tolist", "element_size",
     "itemsize", "nbytes", "data_ptr", "stride", "storage_offset", "is_contiguous", "contiguous", "get_device",
-    "is_cuda", "is_cpu", "is_sparse", "is_quantized", "is_meta", "layout", "nelement", "ndimension", "pin_memory", "is_pinned",
-    "share_memory_", "is_shared", "is_inference", "numel",
+    "is_cuda", "is_cpu", "is_sparse", "is_quantized", "is_meta", "layout", "nelement", "ndimension", "pin_memory",
+    "is_pinned", "share_memory_", "is_shared", "is_inference", "numel",
 )  # fmt: skip
 
 
@@ -143,8 +143,8 @@ def to(self: Any, *args: Any, **options: Any) -> Any:
                 copy = a
         elif a is not None:
             raise TypeError(
-                f"to() received an invalid combination of arguments - got ({a.__class__.__name__}), but expected one of: "
-                "(torch.device device, torch.dtype dtype, bool non_blocking, bool copy), (torch.dtype dtype, …), "
+                f"to() received an invalid combination of arguments - got ({a.__class__.__name__}), but expected one "
+                "of: (torch.device device, torch.dtype dtype, bool non_blocking, bool copy), (torch.dtype dtype, …), "
                 "(Tensor tensor, …)"
             )
     if place is not None:
@@ -422,8 +422,8 @@ def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:
         raise GradientError(
             message(
                 "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the "
-                "moment.  If you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm"
-                " usage, see https://github.com/pytorch/pytorch/pull/103001",
+                "moment.  If you were attempting to deepcopy a module, this may be because of a "
+                "torch.nn.utils.weight_norm usage, see https://github.com/pytorch/pytorch/pull/103001",
                 fix="Copy x.detach(), or use x.clone() to stay in the graph.",
             )
         )

@@ -18,7 +18,8 @@ from ._args import sizes
 
 __all__ = [
     "tensor", "as_tensor", "asarray", "from_numpy", "scalar_tensor", "zeros", "ones", "full", "empty", "eye", "arange",
-    "range", "linspace", "logspace", "zeros_like", "ones_like", "full_like", "empty_like", "empty_strided", "frombuffer",
+    "range", "linspace", "logspace", "zeros_like", "ones_like", "full_like", "empty_like", "empty_strided",
+    "frombuffer",
 ]  # fmt: skip
 METHODS = ("new_tensor", "new_zeros", "new_ones", "new_full", "new_empty")
 

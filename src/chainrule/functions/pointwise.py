@@ -34,7 +34,7 @@ def unary(name: str, op: Any) -> Callable[..., Any]:
 
 
 def binary(name: str, op: Any, numbers: str = "other") -> Callable[..., Any]:
-    """``op`` as ``name(input, other, *, out=None)``; ``numbers`` says which may be a number: "", "other" or "either"."""
+    """``op`` as ``name(input, other, *, out=None)``; ``numbers``: which may be a number: "", "other" or "either"."""
 
     def function(input: Any, other: Any, *, out: Any = None) -> Any:
         if not isinstance(input, Variable) and (numbers != "either" or not isinstance(other, Variable)):
@@ -318,11 +318,11 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any 
     """input + value · tensor1 / tensor2."""
     if tensor1.dtype not in _FLOAT_DTYPES and tensor2.dtype not in _FLOAT_DTYPES:
         raise RuntimeError(
-            "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true "
-            "division of tensor1 and tensor2. The historic addcdiv behavior can be implemented as (input + value * "
-            "torch.trunc(tensor1 / tensor2)).to(input.dtype) for integer inputs and as (input + value * tensor1 / "
-            "tensor2) for float inputs. The future addcdiv behavior is just the latter implementation: (input + value * "
-            "tensor1 / tensor2), for all dtypes."
+            "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a "
+            "true division of tensor1 and tensor2. The historic addcdiv behavior can be implemented as (input + value "
+            "* torch.trunc(tensor1 / tensor2)).to(input.dtype) for integer inputs and as (input + value * tensor1 / "
+            "tensor2) for float inputs. The future addcdiv behavior is just the latter implementation: (input + value "
+            "* tensor1 / tensor2), for all dtypes."
         )
     quotient = tensor1 / tensor2
     result = input + (quotient if value == 1 else quotient * value)

@@ -63,8 +63,8 @@ def _need_float(x: Any, dtype: Any, name: str) -> Any:
     if x._array.dtype not in FLOATS:
         raise RuntimeError(
             message(
-                f"{name}(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
-                f"Got: {_NAMES[x._array.dtype.name]}",
+                f"{name}(): could not infer output dtype. Input dtype must be either a floating point or complex "
+                f"dtype. Got: {_NAMES[x._array.dtype.name]}",
                 fix=f"Convert it first (x.float().{name}()), or pass dtype=.",
             )
         )
@@ -182,7 +182,8 @@ def _nonempty(x: Any, dim: Any, name: str) -> None:
         return
     if dim is None:
         raise RuntimeError(
-            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the "
+            "reduction dim with the 'dim' argument."
         )
     for d in dim if isinstance(dim, tuple) else (dim,):
         if a.ndim and a.shape[d] == 0:

@@ -16,7 +16,8 @@ from .special import erf
 
 __all__ = [
     "relu", "sigmoid", "tanh", "leaky_relu", "prelu", "elu", "gelu", "silu", "softplus", "hardtanh", "mish",
-    "softsign", "logsigmoid", "hardsigmoid", "hardswish", "softshrink", "hardshrink", "tanhshrink", "threshold", "logit",
+    "softsign", "logsigmoid", "hardsigmoid", "hardswish", "softshrink", "hardshrink", "tanhshrink", "threshold",
+    "logit",
 ]  # fmt: skip
 _ROOT_HALF = math.sqrt(0.5)
 _GELU = math.sqrt(2 / math.pi)

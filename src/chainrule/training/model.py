@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from .. import nn
@@ -43,7 +44,7 @@ class MLP(nn.Module):
     def __init__(self, n_in: int, n_out: int, config: TrainConfig) -> None:
         super().__init__()
         widths = (n_in, *config.hidden)
-        self.blocks = nn.Sequential(*(Block(a, b, config) for a, b in zip(widths, widths[1:], strict=False)))
+        self.blocks = nn.Sequential(*(Block(a, b, config) for a, b in itertools.pairwise(widths)))
         self.head = nn.Linear(widths[-1], n_out)
 
     def forward(self, x: Any) -> Any:

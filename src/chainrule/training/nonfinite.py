@@ -1,4 +1,4 @@
-"""Where a NaN or an infinity was born: the first op, forward or backward, with finite inputs and a non-finite result."""
+"""Where a NaN or an infinity was born: the first op (forward or backward) that made one out of finite inputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ class _Watch:
 
 def _finite(*arrays: Any) -> bool:
     for a in arrays:
-        if isinstance(a, (np.ndarray, float, np.floating)) and np.asarray(a).dtype.kind == "f" and not np.isfinite(a).all():
+        if (
+            isinstance(a, (np.ndarray, float, np.floating))
+            and np.asarray(a).dtype.kind == "f"
+            and not np.isfinite(a).all()
+        ):
             return False
     return True
 
