@@ -53,7 +53,8 @@ def run(*args):
 
 def test_exit_codes(module):
     right = run(f"{module}:Right")
-    assert right.returncode == 0 and right.stdout.startswith("PASS"), right.stderr
+    assert right.returncode == 0, right.stderr
+    assert right.stdout.startswith("PASS")
     wrong = run(f"{module}:Wrong")
     assert wrong.returncode == 1
     assert wrong.stdout.startswith("FAIL")

@@ -67,7 +67,8 @@ def test_randomness_and_kinks():
         lambda x: torch.sort(x)[0] * torch.arange(3.0),
     ):
         report = check(lambda x, f=f: f(x).sum(), torch.tensor([0.0, 1.0, 0.0]))
-        assert report.ok and report.kinks, str(report)
+        assert report.ok, str(report)
+        assert report.kinks, str(report)
 
 
 def test_median_of_ties():

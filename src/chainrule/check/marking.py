@@ -133,8 +133,8 @@ def steps(
     """Mark each gradient that ``backward`` returns, given the student's own upstream gradients.
 
     Args:
-        forward: computes the loss and returns it, alone, as ``(loss, cache)``, or as ``'loss'`` in a dict. Its source must
-            be readable: every name assigned at its top level can be graded.
+        forward: computes the loss and returns it, alone, as ``(loss, cache)``, or as ``'loss'`` in a dict. Its source
+            must be readable: every name assigned at its top level can be graded.
         backward: returns a dict of gradients. Names are matched to the forward's: dz2, z2_grad, grad_z2 and dL_dz2 all
             belong to z2. Its parameters are filled by name from the inputs and the forward's values; a parameter
             called ``cache`` (or of no known name) gets what the forward returned beside the loss.

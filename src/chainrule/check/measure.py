@@ -238,8 +238,8 @@ def _noise(problem: Problem, evaluator: _Evaluator, m: Measurement, own: Any, rn
 def _sharpen(problem: Problem, m: Measurement) -> None:
     """Where differences are not good enough and the function takes complex numbers, ask for Im f(x + ih)/h.
 
-    W. Squire and G. Trapp, "Using complex variables to estimate derivatives", 1998: no subtraction, so no rounding. It is
-    believed only where it agrees with the differences: abs, max or a real cast inside f make it silently wrong.
+    W. Squire and G. Trapp, "Using complex variables to estimate derivatives", 1998: no subtraction, so no rounding. It
+    is believed only where it agrees with the differences: abs, max or a real cast inside f make it silently wrong.
     """
     if problem.complex_value is None:
         return
@@ -268,7 +268,7 @@ def _directions(
     problem: Problem, evaluator: _Evaluator, m: Measurement, own: Any, rng: np.random.Generator, count: int
 ) -> None:
     gradient = problem.gradient
-    groups = [(k,) for k, v in problem.point.items() if len(m.entries[k]) < v.size]
+    groups: list[tuple[str, ...]] = [(k,) for k, v in problem.point.items() if len(m.entries[k]) < v.size]
     if len(problem.point) > 1 and groups:
         groups.append(tuple(problem.point))
     for names in groups:

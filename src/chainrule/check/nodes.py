@@ -253,7 +253,7 @@ def _name(applied: _Applied, causes: list[Hypothesis], wrong: list[str], problem
     )
     line = cause.line if cause is not None and cause.line is not None else _line(rule)
     own = applied.place is not None and "chainrule/cli" not in applied.place.filename.replace("\\", "/")
-    where = f" (used at {applied.place}: {applied.place.source})" if own else ""
+    where = f" (used at {applied.place}: {applied.place.source})" if own and applied.place is not None else ""
     what = cause.title if cause is not None and cause.kind != "unknown" else "its gradient does not fit its value"
     evidence = f"checked alone, with the values it saw{where}, the rule for {', '.join(wrong)} is wrong"
     if cause is not None:

@@ -119,8 +119,7 @@ class Report:
             out.append(("", f"     evidence: {h.evidence}"))
             out.append(("green", f"     fix{proof}: {h.fix}"))
         others = [h for h in self.hypotheses if h not in shown][:2] if self.verdict is Verdict.FAIL else []
-        for h in others:
-            out.append(("dim", f"  or: {h.title}"))
+        out += [("dim", f"  or: {h.title}") for h in others]
         if self.worst and self.verdict is not Verdict.PASS:
             out.append(("bold", f"  {'worst entries':<18}{'analytic':>16}{'numeric':>16}  ± error"))
             for e in self.worst[:_WORST]:
@@ -147,8 +146,7 @@ class Report:
             )
         if len(self.kinks) > 3:
             out.append(("yellow", f"  and {len(self.kinks) - 3} more kinks"))
-        for note in self.notes[:4]:
-            out.append(("yellow", f"  note: {note.text}"))
+        out += [("yellow", f"  note: {note.text}") for note in self.notes[:4]]
         out.append(("dim", f"  {self.cost()}"))
         return out
 

@@ -44,6 +44,10 @@ def _required(function: Any) -> int | None:
     return sum(p.kind in kinds and p.default is p.empty for p in parameters)
 
 
+def _is_scalar(x: Any) -> bool:
+    return not isinstance(x, Mapping) and np.ndim(x) == 0
+
+
 def _is_number_list(x: Any) -> bool:
     if not isinstance(x, (list, tuple)) or not x:
         return False
@@ -164,11 +168,7 @@ class Layout:
         return out
 
     def _match(self, returned: Any, who: str) -> dict[str, Any]:
-        if (
-            isinstance(returned, tuple)
-            and len(returned) == 2
-            and np.ndim(returned[0] if not isinstance(returned[0], Mapping) else [1]) == 0
-        ):
+        if isinstance(returned, tuple) and len(returned) == 2 and _is_scalar(returned[0]):
             second = returned[1]
             if isinstance(second, Mapping) or (len(self.names) != 2 and not _is_number_list(returned)):
                 returned = second

@@ -118,7 +118,7 @@ def _pull(node: ast.expr, v: str, up: str, scope: dict[str, Any]) -> list[str]:
             )
         if isinstance(node.op, ast.MatMult):
             return _pull(a, v, f"{_bracket(up)} @ {tb}.T", scope) + _pull(b, v, f"{ta}.T @ {_bracket(up)}", scope)
-        if isinstance(node.op, ast.Pow) and isinstance(b, ast.Constant):
+        if isinstance(node.op, ast.Pow) and isinstance(b, ast.Constant) and isinstance(b.value, (int, float)):
             power = f"2 * {ta}" if b.value == 2 else f"{b.value} * {ta} ** {b.value - 1}"
             return _pull(a, v, _times(up, power), scope)
         raise _Unknown

@@ -84,7 +84,8 @@ def from_arrays(f: Callable[..., Any], inputs: Any, grad: Any, *, data: Any = No
 
     if not callable(grad):
         given = layout.gradient(grad)
-        regrad, functions = None, ()
+        functions: tuple[Any, ...] = ()
+        regrad: Any = None
     else:
         passes = extra
         wanted = parameter_names(grad)
@@ -93,9 +94,10 @@ def from_arrays(f: Callable[..., Any], inputs: Any, grad: Any, *, data: Any = No
         if extra and wanted is not None and len(wanted) == _count(layout):
             passes = passes[len(extra) :]
 
-        def regrad(arrays: Arrays, function: Any = grad) -> Arrays:
+        def regrad_by(arrays: Arrays, function: Any = grad) -> Arrays:
             return layout.gradient(layout.call(function, {k: v.copy() for k, v in arrays.items()}, *passes))
 
+        regrad = regrad_by
         work = {k: v.copy() for k, v in point.items()}
         try:
             with quiet():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ def from_jax(
     def double() -> Any:
         made = getattr(jax, "enable_x64", None)
         if made is None:
-            from jax.experimental import enable_x64 as made  # pyright: ignore[reportMissingImports]
+            made = importlib.import_module("jax.experimental").enable_x64  # before JAX 0.8
         return made(True)
 
     extra = (
@@ -91,9 +92,11 @@ def from_jax(
             with double():
                 return float(slope(over(arrays)))
 
-        def regrad(arrays: Arrays) -> Arrays:
+        def curvature(arrays: Arrays) -> Arrays:
             with double():
                 return {k: np.asarray(g) for k, g in jax.grad(slope)(over(arrays)).items()}
+
+        regrad = curvature
 
     return Problem(
         label,

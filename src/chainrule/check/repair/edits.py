@@ -84,9 +84,8 @@ def sites_of(stmt: ast.stmt) -> Iterator[Site]:
     if isinstance(stmt, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)):
         if stmt.value is not None:
             queue.append(Site(stmt.value, stmt, "value"))
-        for target in getattr(stmt, "targets", None) or ([stmt.target] if hasattr(stmt, "target") else []):
-            if isinstance(target, ast.Subscript):
-                queue.append(Site(target.slice, target, "slice"))
+        targets: list[Any] = getattr(stmt, "targets", None) or [getattr(stmt, "target", None)]
+        queue += [Site(t.slice, t, "slice") for t in targets if isinstance(t, ast.Subscript)]
     elif isinstance(stmt, ast.For):
         queue.append(Site(stmt.iter, stmt, "iter"))
     while queue:

@@ -20,7 +20,8 @@ from ..measure import quiet
 from ..problem import Arrays
 from .edits import Edit, statements
 from .guard import Guard
-from .small import Scope, as_array, small_edits
+from .scope import Scope, as_array
+from .small import small_edits
 from .source import RETURNED, FunctionSource, final_locals, running_as, user_functions
 from .whole import statement_edits, whole_edits
 

@@ -40,22 +40,8 @@ class FunctionSource:
         free = self.function.__code__.co_freevars
         # A free variable that the edit no longer reads must stay one: the closure has a cell for each.
         keep = ast.If(ast.Constant(False), [ast.Expr(ast.Name(v, ast.Load())) for v in free] or [ast.Pass()], [])
-        inner = ast.FunctionDef(
-            name=self.tree.name,
-            args=self.tree.args,
-            body=[keep, *self.tree.body],
-            decorator_list=[],
-            returns=None,
-            type_params=[],
-        )
-        outer = ast.FunctionDef(
-            name="_scope",
-            args=ast.arguments([], [ast.arg(v) for v in free], None, [], [], None, []),
-            body=[inner],
-            decorator_list=[],
-            returns=None,
-            type_params=[],
-        )
+        inner = _function(self.tree.name, self.tree.args, [keep, *self.tree.body])
+        outer = _function("_scope", ast.arguments([], [ast.arg(v) for v in free], None, [], [], None, []), [inner])
         module = ast.fix_missing_locations(ast.Module([outer], []))
         try:
             code = compile(module, self.filename, "exec", dont_inherit=True)
@@ -64,6 +50,14 @@ class FunctionSource:
         scope = next(c for c in code.co_consts if isinstance(c, types.CodeType))
         made = next((c for c in scope.co_consts if isinstance(c, types.CodeType) and c.co_name == self.tree.name), None)
         return made if made is not None and made.co_freevars == free else None
+
+
+def _function(name: str, args: ast.arguments, body: list[ast.stmt]) -> ast.FunctionDef:
+    """A definition with the fields that this Python's grammar has (they grew with 3.12)."""
+    made = ast.parse("def f(): pass").body[0]
+    assert isinstance(made, ast.FunctionDef)
+    made.name, made.args, made.body = name, args, body
+    return made
 
 
 def _find(function: types.FunctionType, lines: list[str]) -> ast.FunctionDef | None:
@@ -86,10 +80,7 @@ def _find(function: types.FunctionType, lines: list[str]) -> ast.FunctionDef | N
                 continue
             result = ast.Return(node.body)
             ast.copy_location(result, node.body)
-            made = ast.FunctionDef(
-                name="_lambda", args=node.args, body=[result], decorator_list=[], returns=None, type_params=[]
-            )
-            return ast.copy_location(made, node)
+            return ast.copy_location(_function("_lambda", node.args, [result]), node)
     return None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .edits import Edit, Site, parse
-from .small import Scope
+from .scope import Scope
 
 __all__ = ["whole_edits", "statement_edits"]
 
@@ -218,7 +218,7 @@ def statement_edits(stmt: ast.stmt, site: Site, scope: Scope, seen: bool) -> Ite
         if isinstance(stmt.target, ast.Subscript) and isinstance(stmt.op, ast.Add):
             yield _add_at(stmt, stmt.target, site, scope)
     if isinstance(stmt, ast.Assign) and len(stmt.targets) == 1:
-        target = stmt.targets[0]
+        target: Any = stmt.targets[0]
         if seen or isinstance(target, ast.Subscript):
             new = ast.AugAssign(target, ast.Add(), stmt.value)
             yield Edit(
