@@ -238,11 +238,11 @@ class Tensor(Variable):
 
         return annotate(self, **options)
 
-    def draw(self, **options: Any) -> Any:
+    def draw(self, path: Any = None, **options: Any) -> Any:
         """The graph as a picture (``explain.draw``)."""
         from .explain import draw
 
-        return draw(self, **options)
+        return draw(self, path, **options)
 
     # --- out of the library ---------------------------------------------------------------------------------------
 

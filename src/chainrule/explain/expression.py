@@ -294,6 +294,14 @@ def shown(v: float, digits: int = 6) -> str:
     return f"−{body}" if v < 0 else body
 
 
+def _constant(v: float) -> str:
+    """A number of the formula itself: 0.5 rather than 0.500000."""
+    short = f"{abs(v):.6g}"
+    if math.isfinite(v) and float(short) == abs(v) and "e" not in short:
+        return f"−{short}" if v < 0 else short
+    return shown(v)
+
+
 def _level(e: Expr) -> int:
     if e.kind in ("add", "neg") or (e.kind == "num" and e.value < 0):
         return _SUM
@@ -318,7 +326,7 @@ class _Style:
     def body(self, e: Expr) -> str:
         kind = e.kind
         if kind == "num":
-            return e.name or shown(e.value)
+            return e.name or _constant(e.value)
         if self.by_number and kind in ("sym", "fn", "cond"):
             return shown(e.value)
         if kind == "sym":
@@ -329,7 +337,7 @@ class _Style:
             out = self.write(e.parts[0], _SUM)
             for p in e.parts[1:]:
                 if p.kind == "num" and p.value < 0 and not p.name:
-                    out += " − " + shown(-p.value)
+                    out += " − " + _constant(-p.value)
                 elif p.kind == "neg":
                     out += " − " + self.write(p.parts[0], _PRODUCT)
                 else:
@@ -372,6 +380,7 @@ class _Style:
                 out = piece
             elif (
                 parts[k - 1].kind == "num"
+                and parts[k - 1].value == int(parts[k - 1].value)
                 and (piece[0] == "(" or (p.kind in ("sym", "pow") and not piece[0].isdigit()))
             ) or (p.kind == "add" and parts[k - 1].kind == "sym" and k == len(parts) - 1 and not self.by_number):
                 out += piece

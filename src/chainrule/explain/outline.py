@@ -18,7 +18,8 @@ from .formula import definition, label
 
 __all__ = ["Box", "outline"]
 
-_CROWD = 64
+_CROWD = 64  # boxes in one view
+_EXPRESSION = 4  # ops in one box: as much as a line like (x @ W + b).relu() says
 
 
 class Box:
@@ -67,13 +68,16 @@ def _number(box: Box, prefix: str) -> None:
 def _results(replay: Replay) -> list[Box]:
     """One box per result that has a name or more than one reader; what only feeds it on the same line is inside."""
     owner: dict[int, int] = {}
+    size: dict[int, int] = {}
     for step in reversed(replay.steps):
         owner[step.index] = step.index
         out = step.out
         if out.name is None and out is not replay.root and len(step.outs) == 1 and len(out.readers) == 1:
             reader = out.readers[0].step
-            if _line(reader) == _line(step) and reader.module == step.module:
-                owner[step.index] = owner[reader.index]
+            home = owner[reader.index]
+            if _line(reader) == _line(step) and reader.module == step.module and size.get(home, 1) < _EXPRESSION:
+                owner[step.index] = home
+                size[home] = size.get(home, 1) + 1
     grouped: dict[int, list[Step]] = {}
     for step in replay.steps:
         grouped.setdefault(owner[step.index], []).append(step)

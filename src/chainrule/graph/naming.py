@@ -19,7 +19,7 @@ import numpy as np
 from ..core import variable
 from ..core.locate import Place
 from ..core.variable import Variable
-from .replay import Quantity, Replay, hints
+from .replay import Quantity, Replay, Step, hints
 
 __all__ = ["assign_names", "identifier", "target_name"]
 
@@ -219,17 +219,12 @@ def assign_names(replay: Replay, variables: dict[str, Any] | None = None) -> Non
             roots.add(id(chain[0]))
             for name, p in chain[0].named_parameters():
                 parameters.setdefault(id(p), name)
-    for index, step in enumerate(replay.steps):
+    for step in _results_of_lines(replay.steps):
+        name = target_name(step.place)
+        if name is not None:
+            wanted.setdefault(step.out, name)
+    for step in replay.steps:
         place = step.place
-        if place is not None:
-            # Several ops of one call (z = self.fc(x)) share the place: only the last one is what z names.
-            after = replay.steps[index + 1] if index + 1 < len(replay.steps) else None
-            shared = after is not None and after.node.code is step.node.code and after.node.lasti == step.node.lasti
-            feeds = shared and any(q in step.outs for q in after.args) if after is not None else False
-            if not feeds and len(step.outs) == 1:
-                name = target_name(place)
-                if name is not None:
-                    wanted.setdefault(step.out, name)
         operands = _operands(place, len(step.args))
         for q, name in zip(step.args, operands, strict=True):
             if not isinstance(q, Quantity) or name is None:
@@ -258,12 +253,36 @@ def assign_names(replay: Replay, variables: dict[str, Any] | None = None) -> Non
     _unique(replay, wanted)
 
 
+def _results_of_lines(steps: list[Step]) -> list[Step]:
+    """The steps that are the value of their expression: the last of the ops that one call made.
+
+    A call in a loop makes its ops again and again: the last of each round.
+    """
+    found: list[Step] = []
+    at = 0
+    while at < len(steps):
+        end = at
+        while (
+            end < len(steps)
+            and steps[end].node.code is steps[at].node.code
+            and steps[end].node.lasti == steps[at].node.lasti
+        ):
+            end += 1
+        run = steps[at:end]
+        kinds = [(s.op.name, s.module) for s in run]
+        period = next((p for p in range(1, len(run)) if len(run) % p == 0 and kinds[p:] == kinds[:-p]), len(run))
+        found += [run[k] for k in range(period - 1, len(run), period) if len(run[k].outs) == 1]
+        at = end
+    return found
+
+
 def _module_results(replay: Replay, wanted: dict[Quantity, str]) -> None:
     """What a module gives back and nobody named is called after the module: ``fc1_out``, ``tanh1`` in a Sequential."""
     for index, step in enumerate(replay.steps):
         after = replay.steps[index + 1] if index + 1 < len(replay.steps) else None
         path = step.module.split(".")[1:]
-        if not path or (after is not None and after.module == step.module and any(q in step.outs for q in after.args)):
+        inside = after is not None and f"{after.module}.".startswith(f"{step.module}.")
+        if not path or inside:
             continue
         if len(step.outs) != 1 or step.out in wanted:
             continue
