@@ -31,8 +31,6 @@ def run(names: list[str], peers: list[str], threads: int, blocks: int, seconds: 
         w, optimizer = workload(name)
         environment = {
             "CHAINRULE_CACHE": "",
-            "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'} "
-            f"intra_op_parallelism_threads={threads}",
             "JAX_PLATFORMS": "cpu",
         }
         workers: list[Worker] = []

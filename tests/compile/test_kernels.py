@@ -96,3 +96,20 @@ def test_equal_layers_share_their_kernels():
     (got,), step = run(program, [x, *weights])
     np.testing.assert_allclose(got, expected[0], rtol=1e-4, atol=1e-5)
     assert len({name for name, _ in step.kernels}) == 1
+
+
+def test_an_epilogue_may_see_the_product_in_another_shape():
+    a, b = arrays((2, 3, 4), (4, 5))
+    program, expected = record(lambda a, b: [(a @ b).reshape(-1) * 2 + 1, (a @ b).reshape(6, 5).sum(0)], [a, b])
+    got, _ = run(program, [a, b])
+    for g, e in zip(got, expected, strict=True):
+        np.testing.assert_allclose(g, e, rtol=1e-5, atol=1e-5)
+
+
+def test_a_single_entry_put_into_zeros():
+    (x,) = arrays((3,))
+    leaf = torch.tensor(x, requires_grad=True)
+    f = torch.compile(lambda t: torch.autograd.grad((leaf[1] * t[1] * leaf[1]), leaf)[0])
+    expected = np.array([0, 2 * x[1] * x[1], 0])
+    np.testing.assert_allclose(f(torch.tensor(x)).numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(f(torch.tensor(x)).numpy(), expected, rtol=1e-6)

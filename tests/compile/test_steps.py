@@ -297,3 +297,30 @@ def test_threads_may_call_the_same_step():
         for _ in range(20):
             for got, e in zip(pool.map(f, inputs), expected, strict=True):
                 np.testing.assert_allclose(got.numpy(), e, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_draws_the_same_numbers_as_eager():
+    nets = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        nets.append(nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Dropout(0.3), nn.Linear(64, 4)))
+
+    def trainer(net):
+        opt = torch.optim.SGD(net.parameters(), lr=0.1)
+
+        def step(x, y):
+            opt.zero_grad()
+            loss = F.cross_entropy(net(x), y)
+            loss.backward()
+            opt.step()
+            return loss
+
+        return step
+
+    x, y = batch()
+    runs = []
+    for step in (trainer(nets[0]), torch.compile(trainer(nets[1]))):
+        torch.manual_seed(7)
+        runs.append([step(x, y).item() for _ in range(8)])
+    np.testing.assert_allclose(runs[0], runs[1], rtol=1e-5)
+    assert len(set(runs[1])) == 8

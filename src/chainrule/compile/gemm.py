@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..graph.program import Value
-from .groups import Group
+from .groups import Group, respread
 from .ir import SIZE, Module, Val, kind_of
 from .loops import Kernel, Nest, collapse, evaluate
 from .nodes import Access, Node, contiguous
@@ -79,7 +79,7 @@ class _Gemm(Nest):
                 if isinstance(access, Access) and access.root not in group.made:
                     kind = kind_of(access.root.dtype)
                     assert kind is not None
-                    full = self.unsqueeze(access.strides)
+                    full = self.unsqueeze(respread(member.shape, access.strides, group.shape))
                     self.read_of[member, i] = self.operand(self.param(access.root, access.offset), kind, full)
         for member in group.nodes:
             if member.out in self.keep:

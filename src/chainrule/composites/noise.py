@@ -15,8 +15,13 @@ __all__ = ["kept"]
 
 def kept(shape: tuple[int, ...], p: float, dtype: Any) -> Any:
     """A tensor with a 1 for each entry that is kept, with probability 1 − p, else 0; from the default generator."""
-    # Single precision draws cost half as much, and 2⁻²⁴ is fine enough for a probability of dropping.
-    t = wrap((numpy_generator(None).random(shape, np.float32) >= p).astype(dtype))
+
+
+    def draw() -> Any:
+        # Single precision draws cost half as much, and 2⁻²⁴ is fine enough for a probability of dropping.
+        return (numpy_generator(None).random(shape, np.float32) >= p).astype(dtype)
+
+    t = wrap(draw())
     if state.recorder is not None and hasattr(state.recorder, "random"):
-        state.recorder.random(t)  # a traced program must draw anew on every run
+        state.recorder.random(t, draw)  # a traced program must draw anew on every run
     return t
