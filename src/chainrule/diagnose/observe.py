@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,10 @@ from .loop import clipping, evaluation, stale
 from .subject import Subject, to_array
 
 __all__ = ["Enough", "Observer", "observe_steps"]
+
+
+PATIENCE = 4.0
+"""Seconds to wait for a first evaluation."""
 
 
 class Enough(BaseException):
@@ -46,15 +51,18 @@ class Observer:
         self.clips: list[tuple[float, float]] = []
         self.eval_forwards = self.train_forwards = self.sleeping = 0
         self.root: Any = None
+        self.roots: list[Any] = []
+        """Every outermost network that was called with gradients, once each."""
         self.last_forward: tuple[Any, Any, Any, Any] | None = None
         """(network, args, kwargs, output) of the last outermost forward pass with gradients."""
         self.losses: list[float] = []
         self.norms: list[float] = []
         self.optimizer: Any = None
         self.depth = 0
-        self._after_step: dict[int, Any] = {}
         self._grad_after: dict[int, Any] = {}
-        self.errors: list[Exception] = []
+        self.ungraded = 0
+        """Forward passes without gradients, in whatever mode."""
+        self.begun = time.perf_counter()
 
     # --- wrapping ---------------------------------------------------------------------------------------------------
 
@@ -106,11 +114,14 @@ class Observer:
             moody = [m for m in module.modules() if "Dropout" in type(m).__name__ and m.p > 0 or "BatchNorm" in type(m).__name__]
             graded = self._grad_mode()
             if not graded:
+                self.ungraded += 1
                 if module.training and moody:
                     self.eval_forwards += 1
                     self.eval_place = self.eval_place or _caller()
             else:
                 self.root = module
+                if all(m is not module for m in self.roots):
+                    self.roots.append(module)
                 self.last_forward = (module, args, kwargs, out)
                 self.train_forwards += 1
                 if tracks and any(not m.training for m in moody):
@@ -164,7 +175,8 @@ class Observer:
         self._grad_after = {
             id(p): (p, (p.grad, np.array(to_array(p.grad)))) for g in optimizer.param_groups for p in g["params"] if p.grad is not None
         }
-        if self.limit is not None and self.steps >= self.limit:
+        # Go on for a while after the steps that were asked for: the first evaluation comes at the end of an epoch.
+        if self.limit is not None and self.steps >= self.limit and (self.ungraded or time.perf_counter() - self.begun > PATIENCE):
             raise Enough
 
     # --- judging ----------------------------------------------------------------------------------------------------

@@ -47,8 +47,13 @@ def run(
     clip: float | None = None,
     progress: Any = None,
     seconds: float = 18.0,
+    tape: Tape | None = None,
 ) -> Diagnosis:
-    """Look at everything, then try cures on copies. ``observed``: what watching a training loop found already."""
+    """Look at everything, then try cures on copies.
+
+    ``observed``: what watching a training loop found already. ``tape``: a pass that cannot be repeated; then nothing
+    is trained on copies.
+    """
     start = time.perf_counter()
     tell = progress or (lambda text, part: None)
     todo = _Checklist()
@@ -60,18 +65,19 @@ def run(
         y = to_array(subject.target)
         todo.add("data", check_batch(arrays, y), f"{subject.n} rows" + _describe(arrays))
         tell("one forward and backward pass", 0.08)
-        model, optimizer = subject.copy()
-        tape: Tape | None = None
+        given = tape is not None
+        model, optimizer = (subject.model, None) if given else subject.copy()
         budget: Budget | None = None
-        try:
-            tape = subject.record(model)
-        except Exception as error:
-            todo.add("initial loss", _from_error(error, subject, arrays, y))
+        if tape is None:
+            try:
+                tape = subject.record(model)
+            except Exception as error:
+                todo.add("initial loss", _from_error(error, subject, arrays, y))
         if tape is not None:
             _need_scalar(tape)
-            budget = _look(todo, subject, tape, model, optimizer, arrays, y, data, clip, tell)
+            budget = _look(todo, subject, tape, model, optimizer, arrays, y, data, clip, tell, probes=not given)
         kept = ordered(todo.findings)
-        if cures and kept:
+        if cures and kept and not given:
             from .cures import apply_cures
 
             apply_cures(subject, kept, tape, budget, until=start + seconds, tell=tell)
@@ -96,13 +102,13 @@ def _need_scalar(tape: Tape) -> None:
 
 def _look(
     todo: _Checklist, subject: Subject, tape: Tape, model: Any, optimizer: Any, arrays: list[Any], y: Any, data: Any,
-    clip: float | None, tell: Any,
+    clip: float | None, tell: Any, *, probes: bool = True,
 ) -> Budget | None:  # fmt: skip
     n = subject.n
     names = {id(m): k for k, m in model.named_modules()}
     todo.add("initial loss", check_loss(tape, y, n))
     todo.add("gradient flow", check_graph(subject, tape, model))
-    todo.add("update ratios", check_modes(subject, n))
+    todo.add("update ratios", check_modes(subject, n, probes))
     todo.add("update ratios", check_optimizer(subject, tape, model, optimizer))
     broken = check_nonfinite(tape, model, names)
     todo.add("initial loss", broken)
@@ -127,12 +133,14 @@ def _look(
         todo.add("initial loss", [], f"loss {loss:.4g}")
     if not broken:
         flow = check_flow(budget, tape)
-        if flow and flow[0].code == "vanishing-gradient" and flow[0].numbers["ratio"] > 1e-5 and _learns(subject):
+        if flow and flow[0].code == "vanishing-gradient" and flow[0].numbers["ratio"] > 1e-5 and probes and _learns(subject):
             flow = []  # small, but nothing that keeps it from learning
         todo.add("gradient flow", flow, _flow_line(budget))
         todo.add("units", [*check_units(tape, budget), *check_weights(tape, budget, model)], _units_line(tape))
         if clip is not None:
             todo.add("update ratios", _clip(tape, clip))
+        if not probes:
+            return budget
         tell("overfitting one batch", 0.2)
         if not todo.findings:
             todo.add("overfit one batch", *check_overfit(subject, tape))

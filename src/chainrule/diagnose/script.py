@@ -13,14 +13,15 @@ import numpy as np
 from ..core.op import registry
 from ..core.state import state
 from ..core.variable import Variable, wrap
-from ..errors import UsageError
+from .. import nn
+from ..errors import ChainruleError, UsageError
 from .finding import ordered
 from .loop import error_finding
 from .observe import Enough, Observer
 from .report import Diagnosis
 from .run import run
 from .subject import Subject, to_array
-from .tape import Spy
+from .tape import Spy, Tape
 
 __all__ = ["diagnose_script"]
 
@@ -34,6 +35,8 @@ class _Capture:
         self.model: Any = None
         self.optimizers: list[Any] = []
         self.why = ""
+        self.tape: Tape | None = None
+        """The script's own pass, when it cannot be repeated as loss(network(input))."""
 
     def taken(self, observer: Observer, loss: Any) -> None:
         """Called right before the first ``loss.backward()``."""
@@ -42,7 +45,10 @@ class _Capture:
             self.why = "no module of the script was called before its first backward"
             return
         model, args, kwargs, out = observer.last_forward
-        optimizer = next((o for o in self.optimizers if _shares(o, model)), self.optimizers[-1] if self.optimizers else None)
+        if len(observer.roots) > 1 and any(not _within(r, model) for r in observer.roots):
+            self._several(observer, loss)
+            return
+        optimizer = next((o for o in reversed(self.optimizers) if _shares(o, model)), self.optimizers[-1] if self.optimizers else None)
         memo: dict[int, Any] = {}
         twin = copy.deepcopy(model, memo)
         twin_optimizer = copy.deepcopy(optimizer, memo) if optimizer is not None else None
@@ -56,6 +62,30 @@ class _Capture:
         self.subject.kwargs = dict(kwargs)
         calls = self.spy.calls
         self.subject.original = calls[next((i for i, c in enumerate(calls) if c.module is not None), 0) :]
+
+    def _several(self, observer: Observer, loss: Any) -> None:
+        """Several networks (or parts of one, called one by one): the pass itself is read, as it stands."""
+        from .tape import _backward, _namer
+
+        holder = nn.Module()
+        for i, root in enumerate(observer.roots):
+            holder.add_module(f"part{i}", root)
+        tape = Tape()
+        tape.calls, tape.loss, tape.first_bad = self.spy.calls, loss, self.spy.first_bad
+        tape.output = observer.last_forward[3] if observer.last_forward is not None else None
+        names = {id(m): n for n, m in holder.named_modules()}
+        parameters = {id(p._array): n for n, p in holder.named_parameters()}
+        tape.used = {parameters[id(a)] for c in self.spy.calls for a in c.inputs if id(a) in parameters}
+        if isinstance(loss, Variable) and loss._node is not None:
+            self.spy.values[loss._node] = loss._array
+            try:
+                _backward(tape, loss, self.spy, _namer(names), parameters)
+            except ChainruleError:  # the script's own backward will say it
+                return
+        args = next((c.inputs[0] for c in self.spy.calls if c.inputs and isinstance(c.inputs[0], np.ndarray)), np.zeros((1, 1)))
+        target = _target(self.spy, tape.output)
+        self.subject = Subject(holder, lambda out, y: out, (wrap(args), target if target is not None else wrap(np.zeros(()))))
+        self.tape = tape
 
     def _replay(self, out: Any, loss: Any) -> Any:
         """The script's own computation from the output to the loss, as a function of another output."""
@@ -86,6 +116,10 @@ class _Capture:
         return loss_fn
 
 
+def _within(part: Any, whole: Any) -> bool:
+    return any(m is part for m in whole.modules())
+
+
 def _shares(optimizer: Any, model: Any) -> bool:
     own = {id(p) for p in model.parameters()}
     return any(id(p) in own for g in optimizer.param_groups for p in g["params"])
@@ -113,7 +147,7 @@ def diagnose_script(path: Any, args: tuple[str, ...] = (), *, steps: int = 12, c
         UsageError: the file is missing, fails, or never trains.
     """
     import chainrule
-    from chainrule import nn, optim  # noqa: F401 - the observer wraps them
+    from chainrule import optim
 
     path = Path(path)
     if not path.is_file():
@@ -204,7 +238,12 @@ def _conclude(path: Path, capture: _Capture, observer: Observer, failure: Except
             "foreign-optimizer", "step() is never called", f"{observer.backwards} backward passes, no optimizer step",
             "gradients are computed and never used: the weights stay as they are.", "optimizer.step()   # after loss.backward()",
             place=observer.backward_place, confidence=0.95, stage="update ratios"))  # fmt: skip
-    diagnosis = run(capture.subject, cures=cures, observed=observed, progress=progress)
+    try:
+        diagnosis = run(capture.subject, cures=cures, observed=observed, progress=progress, tape=capture.tape)
+    except UsageError:
+        if not observed:
+            raise
+        return Diagnosis(ordered(observed), {"update ratios": [f"{observer.steps} steps watched"]}, None, None, 0.0, path.name, False)
     diagnosis.name = f"{path.name} ({diagnosis.name})"
     return diagnosis
 

@@ -6,7 +6,7 @@ of the gradient at its output and of what it sent to each input. ``record`` make
 
 Gradients are carried as (array, exponent): after every step the array is brought to size 1 by a power of two and the
 exponent remembers it. So nothing under- or overflows on the way, however deep the network, and scaling the loss by a
-power of two changes no digit of any ratio.
+power of two changes no digit of any gradient's shape.
 """
 
 from __future__ import annotations

@@ -155,6 +155,8 @@ class Watch:
         updates = [s["update"] for s in last if "update" in s]
         if updates:
             u = float(np.median(np.median(np.array(updates), axis=0)))
+            # A step that killed the network leaves nothing to update: the first updates tell.
+            u = max(u, *(float(np.median(s["update"])) for s in self.samples[:8] if "update" in s))
             if u > 0.1 and len(losses) >= 5 and np.median(losses[-3:]) > 0.95 * losses[0]:
                 found.append(_found("lr-too-large", "learning rate too large", f"a step changes the weights by {u:.1g} of their size; loss {losses[0]:.4g} → {losses[-1]:.4g}",
                                     "each step jumps past the valley.", "a learning rate 10 to 100 times smaller", 0.9))  # fmt: skip

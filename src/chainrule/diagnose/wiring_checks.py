@@ -215,8 +215,8 @@ def _kinds(model: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:
     return norms, drops
 
 
-def check_modes(subject: Subject, n: int) -> list[Finding]:
-    """train() and eval(), batch statistics, dropout rates."""
+def check_modes(subject: Subject, n: int, repeat: bool = True) -> list[Finding]:
+    """train() and eval(), batch statistics, dropout rates. ``repeat``: whether the network may be run again."""
     found: list[Finding] = []
     model = subject.model
     norms, drops = _kinds(model)
@@ -232,7 +232,8 @@ def check_modes(subject: Subject, n: int) -> list[Finding]:
     active = [(name, m) for name, m in norms if m.training]
     if active and n == 1:
         found.append(_one_row(active[0][0]))
-    found += _noisy(subject)
+    if repeat:
+        found += _noisy(subject)
     strong = [(name, m) for name, m in drops if getattr(m, "p", 0) >= 0.9]
     if strong:
         name, m = strong[0]
