@@ -206,10 +206,10 @@ def _class_coefficients(
 
 
 @formula("lstm")
-def _lstm(*inputs: Any, reverse: bool) -> Any:
+def _lstm(*inputs: Any, reverse: bool, own: bool = False) -> Any:
     x, h, c, w_ih, w_hh, b_ih, b_hh, mask = inputs
-    if mask is not None or reverse or 0 in x.shape:
-        return None
+    if not own:
+        return None  # what is handed to the backward op has the NumPy bodies' layout, unless both are replaced
     t, n, i = x.shape
     k = h.shape[1]
     z = _call("matmul", _call("reshape", x, shape=(t * n, i)), _call("swap", w_ih))
@@ -236,9 +236,9 @@ def _lstm(*inputs: Any, reverse: bool) -> Any:
 @formula("lstm_backward")
 def _lstm_backward(
     g_out: Any, g_c: Any, x: Any, w_ih: Any, w_hh: Any, b_ih: Any, mask: Any, acts: Any, cells: Any, tanh_c: Any,
-    states: Any, *, reverse: bool,
+    states: Any, *, reverse: bool, own: bool = False,
 ) -> Any:  # fmt: skip
-    if mask is not None or reverse or 0 in x.shape:
+    if not own:
         return None
     t, n, k = tanh_c.shape
     given, gates, cell, tanhs = (_call("unbind", v, dim=0) for v in (g_out, acts, cells, tanh_c))
@@ -372,6 +372,44 @@ def _put_tap(y: Any, tap: Any, *, size: Any, kernel: Any, stride: Any, widths: A
     return _call("reshape", _call("where", own, _call("reshape", y, shape=spread), 0.0), shape=shape)
 
 
+_LSTM = ("g_out", "g_c", "x", "w_ih", "w_hh", "b_ih", "mask", "acts", "cells", "tanh_c", "states")
+
+
+def pair_recurrences(program: Program) -> Program:
+    """Let an ``lstm`` and its backward share values in the layout of the formulas here, step by step.
+
+    Only where nothing else reads them; masked and reversed sequences stay as they are.
+    """
+    users: dict[Value, list[Instr]] = {}
+    for instr in program.instrs:
+        for v in instr.values:
+            users.setdefault(v, []).append(instr)
+    kept = set(program.outputs) | {v for pair in program.updates for v in pair}
+    rename: dict[Value, Value] = {}
+    instrs: list[Instr] = []
+    for instr in program.instrs:
+        name, args = instr.op.name, instr.args
+        if name == "lstm" and instr.op.residuals == _LSTM[7:] and args[7] is None and not instr.params["reverse"]:
+            saved = instr.outs[2:]
+            readers = {id(u): u for v in saved for u in users.get(v, [])}.values()
+            fits = all(u.op.name == "lstm_backward" and u.op.inputs == _LSTM for u in readers)
+            t, n, _ = args[0].shape
+            k = args[1].shape[1]
+            if fits and not any(v in kept for v in saved) and 0 not in (t, n, k) and t <= 256:
+                shapes = ((t, n, 4 * k), (t + 1, n, k), (t, n, k), (t + 1, n, k))
+                fresh = tuple(Value(s, args[0].dtype) for s in shapes)
+                rename.update(zip(saved, fresh, strict=True))
+                params = {**instr.params, "own": True}
+                instr = Instr(instr.op, args, params, (*instr.outs[:2], *fresh), instr.place, instr.module)
+        elif name == "lstm_backward" and any(a in rename for a in instr.values):
+            moved = tuple(rename.get(a, a) if isinstance(a, Value) else a for a in args)
+            instr = Instr(instr.op, moved, {**instr.params, "own": True}, instr.outs, instr.place, instr.module)
+        instrs.append(instr)
+    return Program(
+        list(program.inputs), dict(program.constants), instrs, list(program.outputs), list(program.updates)
+    )
+
+
 def _traced(instr: Instr, function: Callable[..., Any]) -> Program | None:
     """The instruction's formula as a program over stand-ins of the arguments' shapes."""
     recorder = Recorder()
@@ -426,6 +464,7 @@ def decompose(program: Program, checks: list[Check] | None = None, frozen: set[V
     Conditions that the ops' bodies check go to ``checks``; without that list such ops stay. Constants that the
     formulas bring along go to ``frozen``.
     """
+    program = pair_recurrences(program)
     made = {o: i for i in program.instrs for o in i.outs}
     outside = {*program.inputs, *program.constants}
     mapping: dict[Value, Value] = {}
