@@ -260,11 +260,11 @@ def scalarmix():
 def test_printed_to_the_bit_and_explained_to_the_sum(name):
     torch.manual_seed(0)
     loss = cases[name]()
+    steps = backward_steps(loss)
     source = backward_source(loss)
     f = source.functions()
     value, cache = f["forward"](**source.inputs)
     gradients = f["backward"](cache)
-    steps = backward_steps(loss)
     steps.run()
     assert set(gradients) == set(steps.gradients)
     leaves = [q.leaf for q in steps.replay.leaves]

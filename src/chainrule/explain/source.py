@@ -156,6 +156,12 @@ class _Writer:
         backward = [i for i in program.instrs if id(i) not in chosen]
         printer = Printer(program, self.names, self.notes, outputs=[v for v in program.outputs if isinstance(v, Value)])
         printer.taken |= self.taken
+        for step in self.replay.steps:
+            for q in step.outs:
+                if q.name is None and q.grad is not None:  # dh_in: what arrives inside the line that makes h
+                    inner = now(self.value(q.grad))
+                    if isinstance(inner, Value):
+                        printer.wishes.setdefault(inner, f"d{identifier(self._near(q))}_in")
         printer.hoisted = set()  # type: ignore[attr-defined]
         backward = _leaves_first(backward, [v for v in program.outputs[1:] if isinstance(v, Value)], grads)
         made = {o for i in forward for o in i.outs}
@@ -212,7 +218,7 @@ class _Writer:
         while q.name is None and len(q.readers) >= 1 and q.readers[0].step.outs and seen < 20:
             q = q.readers[0].step.outs[0]
             seen += 1
-        return q.name or "the result"
+        return q.name or "result"
 
     def _notes(self, now: Any) -> None:
         for step in self.replay.steps:
@@ -237,7 +243,9 @@ class _Writer:
         me = target.name if isinstance(target, Quantity) and target.name else "the input"
         if op.name == "matmul" and all(isinstance(a, Quantity) for a in step.args):
             other = step.args[1 - i]
-            name = other.name or "the other factor"
+            if other.name is None:
+                return "matmul: x̄ = z̄ yᵀ" if i == 0 else "matmul: ȳ = xᵀ z̄"
+            name = other.name
             if i == 0:
                 return f"{name}.T: carries the gradient from {out}'s space back to {me}'s"
             return f"every sample's {name} meets its d{out}; the product sums over the batch"

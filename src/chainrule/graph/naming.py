@@ -219,18 +219,21 @@ def assign_names(replay: Replay, variables: dict[str, Any] | None = None) -> Non
             roots.add(id(chain[0]))
             for name, p in chain[0].named_parameters():
                 parameters.setdefault(id(p), name)
-    for step in _results_of_lines(replay.steps):
-        name = target_name(step.place)
-        if name is not None:
-            wanted.setdefault(step.out, name)
+    evaluations = _evaluations(replay.steps)
+    for steps in evaluations:
+        name = target_name(steps[-1].place)
+        if name is not None and len(steps[-1].outs) == 1:
+            wanted.setdefault(steps[-1].out, name)
+    for steps in evaluations:
+        given: set[str] = set()  # a call names each operand once; what its inner ops read besides has no name there
+        for step in steps:
+            for q, name in zip(step.args, _operands(step.place, len(step.args)), strict=True):
+                if not isinstance(q, Quantity) or name is None or name in given:
+                    continue
+                if q.maker is None or (q.maker.place != step.place and _plausible(q, name)):
+                    given.add(name)
+                    wanted.setdefault(q, name)
     for step in replay.steps:
-        place = step.place
-        operands = _operands(place, len(step.args))
-        for q, name in zip(step.args, operands, strict=True):
-            if not isinstance(q, Quantity) or name is None:
-                continue
-            if q.maker is None or (q not in wanted and q.maker.place != place and _plausible(q, name)):
-                wanted.setdefault(q, name)
         for i, q in enumerate(step.outs):
             held = nodes.get((id(step.node), i))
             if held is not None:
@@ -253,25 +256,22 @@ def assign_names(replay: Replay, variables: dict[str, Any] | None = None) -> Non
     _unique(replay, wanted)
 
 
-def _results_of_lines(steps: list[Step]) -> list[Step]:
-    """The steps that are the value of their expression: the last of the ops that one call made.
+def _evaluations(steps: list[Step]) -> list[list[Step]]:
+    """The steps, one list per time that an expression was evaluated: the ops that one call made.
 
-    A call in a loop makes its ops again and again: the last of each round.
+    A call in a loop makes its ops again and again; each round is an evaluation of its own.
     """
-    found: list[Step] = []
+    found: list[list[Step]] = []
     at = 0
     while at < len(steps):
         end = at
-        while (
-            end < len(steps)
-            and steps[end].node.code is steps[at].node.code
-            and steps[end].node.lasti == steps[at].node.lasti
-        ):
+        code, lasti = steps[at].node.code, steps[at].node.lasti
+        while end < len(steps) and steps[end].node.code is code and steps[end].node.lasti == lasti:
             end += 1
         run = steps[at:end]
         kinds = [(s.op.name, s.module) for s in run]
         period = next((p for p in range(1, len(run)) if len(run) % p == 0 and kinds[p:] == kinds[:-p]), len(run))
-        found += [run[k] for k in range(period - 1, len(run), period) if len(run[k].outs) == 1]
+        found += [run[k : k + period] for k in range(0, len(run), period)]
         at = end
     return found
 
@@ -301,6 +301,10 @@ def _unique(replay: Replay, wanted: dict[Quantity, str]) -> None:
     ordered = [q for q in replay.quantities() if q in wanted]
     for q in ordered:
         count[identifier(wanted[q])] = count.get(identifier(wanted[q]), 0) + 1
+    outside: dict[str, int] = {}
+    for q in ordered:
+        if q.maker is None:
+            outside[identifier(wanted[q])] = outside.get(identifier(wanted[q]), 0) + 1
     used: dict[str, int] = {}
     taken = {identifier(wanted[q]) for q in ordered if count[identifier(wanted[q])] == 1}
     for q in ordered:
@@ -309,7 +313,7 @@ def _unique(replay: Replay, wanted: dict[Quantity, str]) -> None:
         if count[key] == 1:
             q.name = name
             continue
-        if q is replay.root or (q.maker is None and key not in taken):  # what comes from outside keeps its name
+        if q is replay.root or (q.maker is None and outside[key] == 1):  # what comes from outside keeps its name
             taken.add(key)
             q.name = name
             continue

@@ -49,6 +49,7 @@ class Printer:
             {n for i in program.instrs for o in i.outs for n in (*o.shape, int(np.prod(o.shape)))} - {0, 1}
         )
         self.crossing: set[Value] = set()
+        self.wishes: dict[Value, str] = {}
 
     # --- names ---
 
@@ -68,6 +69,8 @@ class Printer:
 
     def _wish(self, v: Value) -> str:
         made = self.maker.get(v)
+        if v in self.wishes:
+            return self.wishes[v]
         return "t1" if made is None else identifier(made.op.name[:12]) + "_1"
 
     # --- expressions ---

@@ -44,6 +44,7 @@ def fold(program: Program, constants: Iterable[Value] | None = None, keep: Itera
     known: dict[Value, np.ndarray[Any, Any]] = {v: program.constants[v] for v in (constants or ())}
     instead: dict[Value, Any] = {}
     kept = set(keep)
+    swapped: dict[Value, Any] = {}
 
     def now(a: Any) -> Any:
         while isinstance(a, Value) and a in instead:
@@ -58,6 +59,10 @@ def fold(program: Program, constants: Iterable[Value] | None = None, keep: Itera
         if _fold_one(instr, known, program):
             continue
         alias = _alias(instr, known)
+        if alias is None and instr.op.name == "swap" and instr.args[0] in swapped:
+            alias = swapped[instr.args[0]]  # a view of a view: the very same memory order
+        elif instr.op.name == "swap":
+            swapped[instr.outs[0]] = instr.args[0]
         if alias is not None and (instr.outs[0] not in kept or (isinstance(alias, Value) and alias not in kept)):
             target = instr.outs[0]
             instead[target] = alias
