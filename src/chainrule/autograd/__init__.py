@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .api import backward, grad
 from .modes import (
@@ -13,6 +13,11 @@ from .modes import (
     no_grad,
     set_grad_enabled,
 )
+
+if TYPE_CHECKING:
+    from .anomaly import detect_anomaly, set_detect_anomaly
+    from .differences import gradcheck, gradgradcheck
+    from .function import Function, FunctionCtx
 
 __all__ = [
     "Function", "FunctionCtx", "Variable", "backward", "detect_anomaly", "enable_grad", "grad", "gradcheck",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import FLOATS
+from ..core.untyped import LIST, TUPLE
 from ..core.variable import Variable, wrap
 from .api import grad
 from .modes import enable_grad, no_grad
@@ -23,10 +24,13 @@ class GradcheckError(RuntimeError):
     """Numerical and analytical derivatives differ."""
 
 
+def _whole(x: Any) -> tuple[Any, ...]:
+    """One tensor or several, as a tuple."""
+    return tuple(x) if isinstance(x, (TUPLE, LIST)) else (x,)
+
+
 def _outputs(func: Callable[..., Any], inputs: tuple[Any, ...]) -> list[Any]:
-    found = func(*inputs)
-    found = found if isinstance(found, (tuple, list)) else (found,)
-    return [o for o in found if isinstance(o, Variable) and o._array.dtype in FLOATS]
+    return [o for o in _whole(func(*inputs)) if isinstance(o, Variable) and o._array.dtype in FLOATS]
 
 
 def _numeric(func: Callable[..., Any], inputs: tuple[Any, ...], t: Any, eps: float) -> list[Any]:
@@ -70,7 +74,7 @@ def gradcheck(
         GradcheckError: if they do not (and ``raise_exception``), with both Jacobians.
         ValueError: if no input requires grad.
     """
-    whole = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    whole = _whole(inputs)
     wanted = [t for t in whole if isinstance(t, Variable) and t.requires_grad]
     if not wanted:
         raise ValueError(
@@ -139,13 +143,13 @@ def gradgradcheck(
     masked: bool = False,
 ) -> bool:
     """``gradcheck`` of the gradient of ``func``: its second derivatives."""
-    whole = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    whole = _whole(inputs)
     outputs = _outputs(func, whole)
     if grad_outputs is None:
-        rng = np.random.default_rng(0)
-        seeds = [wrap(rng.normal(size=o._array.shape).astype(o._array.dtype)).requires_grad_() for o in outputs]
+        draw: Any = np.random.default_rng(0).normal
+        seeds = [wrap(draw(size=o._array.shape).astype(o._array.dtype)).requires_grad_() for o in outputs]
     else:
-        seeds = list(grad_outputs) if isinstance(grad_outputs, (tuple, list)) else [grad_outputs]
+        seeds = list(_whole(grad_outputs))
     n = len(whole)
 
     def gradient(*args: Any) -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ from ..core.node import Node
 from ..core.op import Rule, registry
 from ..core.saved import unpack_saved
 from ..core.state import state
+from ..core.untyped import TUPLE
 from ..core.variable import Variable, wrap
 from ..errors import GradientError, message
 
@@ -42,17 +43,17 @@ def node_hooks(node: Node) -> NodeHooks:
 def _reachable(roots: Sequence[Any]) -> list[Node]:
     """All nodes behind the roots, oldest first."""
     seen: set[Node] = set()
-    stack = [r for r in roots if r is not None]
+    stack: list[Any] = [r for r in roots if r is not None]
     while stack:
-        node = stack.pop()
-        if type(node) is tuple:
+        node: Any = stack.pop()
+        if type(node) is TUPLE:
             node = node[0]
         if node in seen:
             continue
         seen.add(node)
         for edge in node.edges:
             if edge is not None:
-                kind = type(edge)
+                kind = type(edge)  # pyright: ignore[reportUnknownVariableType]  (of Any)
                 if kind is Node:
                     if edge not in seen:
                         stack.append(edge)
@@ -75,16 +76,16 @@ def _on_the_way(order: list[Node], targets: set[int]) -> set[Node]:
         for edge in node.edges:
             if edge is None:
                 continue
-            source = edge[0] if type(edge) is tuple else edge
+            source: Any = edge[0] if type(edge) is TUPLE else edge
             if id(source) in targets or (type(source) is Node and source in useful):
                 useful.add(node)
                 break
     return useful
 
 
-def _raise_freed(node: Node) -> None:
+def _freed(node: Node) -> GradientError:
     place = node.place
-    raise GradientError(
+    return GradientError(
         message(
             "Trying to backward through the graph a second time (or directly access saved tensors after they have "
             "already been freed). Saved intermediate values of the graph are freed when you call .backward() or "
@@ -116,7 +117,7 @@ def _unpack(node: Node, rule: Rule, values: tuple[Any, ...], linked: bool) -> li
         if kind == "inputs":
             edges = node.edges if linked else (None,) * len(value)
             out.append(tuple(_stand_in(v, e) for v, e in zip(value, edges, strict=True)))
-        elif kind == "out" and type(value) is tuple:  # several outputs
+        elif kind == "out" and type(value) is TUPLE:  # several outputs
             out.append(tuple(wrap(v, (node, i), True) if linked else wrap(v) for i, v in enumerate(value)))
         elif kind == "out":
             out.append(wrap(value, node, True) if linked else wrap(value))
@@ -170,8 +171,7 @@ def apply_rules(node: Node, g: Any, mode: str) -> list[Any]:
     """
     saved, op, edges = node.saved, node.op, node.edges
     if saved is None:
-        _raise_freed(node)
-        raise AssertionError
+        raise _freed(node)
     if node.hooks is not None and node.hooks.packed:
         saved = unpack_saved(saved)
     if inplace.clock.last > node.seq:
@@ -230,7 +230,7 @@ class _Collector:
 
     def send(self, edge: Any, g: Any) -> None:
         """Add a contribution to what is collected at the far end of an edge."""
-        kind = type(edge)
+        kind = type(edge)  # pyright: ignore[reportUnknownVariableType]  (of Any)
         if kind is Node:
             seen = self.nodes.get(edge)
             if seen is None:
@@ -308,7 +308,7 @@ def run_backward(
 def _key(t: Any) -> Any:
     """What identifies the place of a tensor in the graph."""
     node = t._node
-    return id(t) if node is None else (id(node[0]), node[1]) if type(node) is tuple else id(node)
+    return id(t) if node is None else (id(node[0]), node[1]) if type(node) is TUPLE else id(node)
 
 
 def _first_order(collector: _Collector, retain: bool) -> None:
@@ -328,7 +328,7 @@ def _first_order(collector: _Collector, retain: bool) -> None:
             g = nodes.pop(node)
             saved = node.saved
             if saved is None:
-                _raise_freed(node)
+                raise _freed(node)
             if clock.last > node.seq:
                 inplace.check_unmodified(node)
             shapes = node.shapes
@@ -338,7 +338,7 @@ def _first_order(collector: _Collector, retain: bool) -> None:
                 i += 1
                 if edge is None:
                     continue
-                gi = rules[i].fn(g, *saved[i])
+                gi = rules[i].fn(g, *saved[i])  # pyright: ignore[reportOptionalMemberAccess]  (an edge has a rule)
                 if gi is None:
                     continue
                 if shapes is not None and gi.shape != shapes[i]:
@@ -349,7 +349,7 @@ def _first_order(collector: _Collector, retain: bool) -> None:
                         nodes[edge] = gi
                         push(heap, (-edge.seq, edge))
                         continue
-                elif type(edge) is not tuple and id(edge) not in leaves:
+                elif type(edge) is not TUPLE and id(edge) not in leaves:  # pyright: ignore[reportUnknownArgumentType]
                     leaves[id(edge)] = [edge, gi]
                     continue
                 send(edge, gi)
@@ -404,11 +404,11 @@ def _general_step(node: Node, g: Any, mode: str, captures: dict[Any, int], found
 
 
 def _run_pre_hooks(hooks: NodeHooks, g: Any, mode: str) -> Any:
-    parts = g if isinstance(g, tuple) else (g,)
+    parts: tuple[Any, ...] = g if isinstance(g, TUPLE) else (g,)
     for hook in list(hooks.pre.values()):
-        changed = hook(tuple(x if isinstance(x, Variable) else wrap(x) for x in parts))
+        changed: Any = hook(tuple(x if isinstance(x, Variable) else wrap(x) for x in parts))
         if changed is not None:
-            changed = changed if isinstance(changed, tuple) else (changed,)
+            changed = changed if isinstance(changed, TUPLE) else (changed,)
             parts = tuple(c._array if mode == "arrays" else c for c in changed)
     return tuple(parts) if isinstance(g, tuple) else parts[0]
 
@@ -443,11 +443,11 @@ def _run_node_hooks(hooks: NodeHooks, step: list[Any], g: Any, mode: str) -> lis
     def out(x: Any) -> Any:
         return None if x is None else x if isinstance(x, Variable) else wrap(x)
 
-    outputs = tuple(out(x) for x in g) if isinstance(g, tuple) else (out(g),)
+    outputs = tuple(out(x) for x in g) if isinstance(g, TUPLE) else (out(g),)
     for hook in list(hooks.post.values()):
-        changed = hook(tuple(out(x) for x in step), outputs)
+        changed: Any = hook(tuple(out(x) for x in step), outputs)
         if changed is not None:
-            changed = changed if isinstance(changed, tuple) else (changed,)
+            changed = changed if isinstance(changed, TUPLE) else (changed,)
             step = [c if mode != "arrays" or c is None else c._array for c in changed]
     return step
 

@@ -19,6 +19,7 @@ from ..core.dtypes import FLOATS
 from ..core.op import Op, Rule, registry
 from ..core.saved import pack_value, unpack_value
 from ..core.state import state, tick
+from ..core.untyped import LIST, TUPLE
 from ..core.variable import Variable, wrap
 from ..errors import GradientError, ShapeError, message
 
@@ -198,8 +199,8 @@ class Function:
                 result = cls.forward(ctx, *args)
         finally:
             state.grad = before
-        single = not isinstance(result, tuple)
-        outputs = (result,) if single else result
+        single = not isinstance(result, TUPLE)
+        outputs: tuple[Any, ...] = (result,) if single else result
         for x in outputs:
             if single and not isinstance(x, Variable):
                 raise TypeError(f"{cls.__name__}.forward: expected Tensor or tuple of Tensor (got {type(x).__name__})")
@@ -282,7 +283,7 @@ def _run_backward(g: Any, ctx: FunctionCtx) -> Any:
             given.append(part if isinstance(part, Variable) else wrap(part))
     function = cls.backward if cls.backward is not Function.backward else cls.vjp
     found = function(ctx, *given)
-    result = list(found) if isinstance(found, (tuple, list)) else [found]
+    result: list[Any] = list(found) if isinstance(found, (TUPLE, LIST)) else [found]
     expected = len(ctx._inputs)
     while len(result) > expected and result[-1] is None:
         result.pop()
@@ -361,7 +362,7 @@ def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
             state.grad = before
         if not before or not any(isinstance(a, Variable) and a._requires for a in args):
             return outputs
-        parts = outputs if isinstance(outputs, tuple) else (outputs,)
+        parts: tuple[Any, ...] = outputs if isinstance(outputs, TUPLE) else (outputs,)
         fresh = tuple(wrap(p._array) if isinstance(p, Variable) else p for p in parts)
         stopped = _Twice.apply(fresh, *args)
         return stopped if isinstance(outputs, tuple) else stopped[0]

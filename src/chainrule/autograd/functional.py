@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.op import registry
+from ..core.untyped import TUPLE
 from ..core.variable import Variable, wrap
 from ..errors import GradientError, message
 from .api import grad
@@ -17,8 +18,8 @@ __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 
 
 def _as_tuple(x: Any, name: str, function: str) -> tuple[bool, tuple[Any, ...]]:
-    single = not isinstance(x, tuple)
-    whole = (x,) if single else x
+    single = not isinstance(x, TUPLE)
+    whole: tuple[Any, ...] = (x,) if single else x
     for i, t in enumerate(whole):
         if not isinstance(t, Variable):
             what = f"The {name} given to {function} must be either a Tensor or a tuple of Tensors but the"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 from ..core.state import state
@@ -29,7 +29,7 @@ class _Mode:
 
     _value = False
 
-    def __new__(cls, function: Any = None, *args: Any) -> Any:
+    def __new__(cls, function: Any = None, /, *args: Any) -> Any:
         self = object.__new__(cls)
         if callable(function):  # @no_grad without parentheses
             self.__init__()
@@ -53,7 +53,7 @@ class _Mode:
         if inspect.isgeneratorfunction(function):
 
             @functools.wraps(function)
-            def generator(*args: Any, **kwargs: Any) -> Any:
+            def generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
                 running = function(*args, **kwargs)
                 sent: Any = None
                 while True:

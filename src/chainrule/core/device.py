@@ -19,6 +19,8 @@ class device:
     """A device by name, as PyTorch prints and compares it. Tensors are made on ``cpu`` only."""
 
     __slots__ = ("type", "index")
+    type: str
+    index: int | None
 
     def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
         if isinstance(type, device):

@@ -22,6 +22,7 @@ from .failure import explain_failure
 from .locate import internal_files, user_frame
 from .node import Node
 from .state import state, tick
+from .untyped import FLOAT
 from .variable import Variable, wrap
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ def _operand(x: Any) -> bool:
 
 def _fits(number: Any, d: np.dtype[Any]) -> bool:
     """Whether NumPy treats this operand beside an array of dtype d as PyTorch does."""
-    kind = type(number)
+    kind = type(number)  # pyright: ignore[reportUnknownVariableType]  (of Any)
     if kind is int:  # one that a small dtype may not hold is wrapped by promote()
         return d.kind == "f" or (d.kind != "b" and (d.itemsize == 8 or 0 <= number < 128))
     return (kind is float and d in FLOATS) or kind is bool
@@ -318,7 +319,7 @@ def _binary(op: Op, promotes: str | None) -> Callable[..., Any]:
                 fits = a.dtype is b.dtype
             else:
                 b = y
-                fits = (type(y) is float and a.dtype in FLOATS) or _fits(y, a.dtype)
+                fits = (type(y) is FLOAT and a.dtype in FLOATS) or _fits(y, a.dtype)
         elif isinstance(y, Variable):
             a, b = x, y._array
             fits = _fits(x, b.dtype)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .untyped import ARRAY
+
 __all__ = [
     "dtype", "from_numpy", "as_numpy_dtype", "promote_types", "result_dtype", "get_default_dtype", "set_default_dtype",
     "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool", "default", "FLOATS",
@@ -83,7 +85,7 @@ def get_default_dtype() -> dtype:
     return from_numpy(default.numpy)
 
 
-def set_default_dtype(d: dtype) -> None:
+def set_default_dtype(d: Any) -> None:
     """Set the dtype that Python floats become.
 
     Raises:
@@ -142,7 +144,7 @@ def result_dtype(*operands: Any) -> np.dtype[Any]:
     """
     best: list[dtype | None] = [None, None, None]
     for x in operands:
-        if isinstance(x, np.ndarray):
+        if isinstance(x, ARRAY):
             level = 0 if x.ndim else 1
             d = _BY_NUMPY[x.dtype]
         else:

@@ -20,6 +20,7 @@ from .locate import place_of, user_frame
 from .node import Node
 from .op import registry
 from .state import state, tick
+from .untyped import ARRAY, TUPLE
 from .variable import Variable, wrap
 
 __all__ = [
@@ -55,10 +56,10 @@ def touch(array: np.ndarray[Any, Any]) -> None:
     key = id(root)
     old = _writes.get(key)
     frame = user_frame(sys._getframe(1))
-    where = (None, 0) if frame is None else (frame.f_code, frame.f_lasti)
+    code, lasti = (None, 0) if frame is None else (frame.f_code, frame.f_lasti)
     reference = old[0] if old is not None else weakref.ref(root, lambda _, k=key: _writes.pop(k, None))
     clock.last = now = tick()
-    _writes[key] = (reference, now, 1 if old is None else old[2] + 1, *where)
+    _writes[key] = (reference, now, 1 if old is None else old[2] + 1, code, lasti)
 
 
 def touch_all(roots: list[np.ndarray[Any, Any]]) -> None:
@@ -89,8 +90,9 @@ def check_unmodified(node: Node) -> None:
         if values is None or rule is None:
             continue
         for name, kind, value in zip(rule.names, rule.kinds, values, strict=True):
+            array: Any
             for array in value if kind == "inputs" else (value,):
-                if not isinstance(array, np.ndarray):
+                if not isinstance(array, ARRAY):
                     continue
                 found = _writes.get(id(owner(array)))
                 if found is not None and found[1] > node.seq:
@@ -171,7 +173,11 @@ def refresh(t: Any) -> None:
 
 def _overlaps(array: np.ndarray[Any, Any]) -> bool:
     """Whether several entries are one and the same place in memory (an expanded tensor)."""
-    return 0 in array.strides and any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
+    return (
+        0 in array.strides
+        and array.size > 0
+        and any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
+    )
 
 
 def check_writable(t: Any, value: Any = None) -> None:
@@ -315,9 +321,9 @@ def protect(t: Any, value: Any, since: int) -> None:
     stack = [value._node]
 
     def safe(x: Any) -> Any:
-        if type(x) is tuple:
+        if type(x) is TUPLE:
             return tuple(map(safe, x))
-        if isinstance(x, np.ndarray) and owner(x) is root:
+        if isinstance(x, ARRAY) and owner(x) is root:
             if id(x) not in copies:
                 copies[id(x)] = x.copy()
             return copies[id(x)]
@@ -325,12 +331,11 @@ def protect(t: Any, value: Any, since: int) -> None:
 
     while stack:
         node = stack.pop()
-        node = node[0] if type(node) is tuple else node
+        node = node[0] if type(node) is TUPLE else node
         if type(node) is not Node or node.seq < since or id(node) in seen or node.saved is None:
             continue
         seen.add(id(node))
-        saved: Any = [None if values is None else tuple(map(safe, values)) for values in node.saved]
-        node.saved = tuple(saved) if type(node.saved) is tuple else saved
+        node.saved = [None if values is None else tuple(map(safe, values)) for values in node.saved]
         if node.consts is not None:
             node.consts = tuple(map(safe, node.consts))
         stack.extend(node.edges)

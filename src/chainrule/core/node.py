@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from .locate import Place, place_of
+from .untyped import TUPLE
 
 if TYPE_CHECKING:
     from .op import Op
@@ -33,7 +34,7 @@ class Node:
 
     op: Op
     edges: tuple[Any, ...]
-    saved: list[Any] | None
+    saved: Sequence[Any] | None
     consts: tuple[Any, ...] | None
     params: dict[str, Any]
     shapes: tuple[tuple[int, ...], ...] | None
@@ -66,7 +67,7 @@ class Node:
                 out.append((None, 0))
             elif type(edge) is Node:
                 out.append((edge, 0))
-            elif type(edge) is tuple:
+            elif type(edge) is TUPLE:
                 out.append(edge)
             else:
                 out.append((AccumulateGrad(edge), 0))

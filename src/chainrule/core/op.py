@@ -27,7 +27,15 @@ __all__ = ["REQUIRED", "Op", "OpFunction", "Rule", "op", "registry"]
 registry: dict[str, Op] = {}
 """Every op by name. Readers and tests walk it."""
 
-REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()
+
+class _Required:
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "REQUIRED"
+
+
+REQUIRED: Any = _Required()
 """The default of a setting that has none."""
 
 
@@ -199,7 +207,7 @@ def op(
         code = function.__code__
         inputs = code.co_varnames[: code.co_argcount]
         settings = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-        defaults = function.__kwdefaults__ or {}
+        defaults: dict[str, Any] = function.__kwdefaults__ or {}
         variadic = bool(code.co_flags & 0x04)  # CO_VARARGS
         if variadic:
             inputs = (code.co_varnames[code.co_argcount + code.co_kwonlyargcount],)

@@ -65,7 +65,10 @@ def calls(make: Callable[[np.random.Generator], Iterable[tuple[Any, ...]]]) -> S
 
     def sample(rng: np.random.Generator) -> Iterable[Call]:
         for entry in make(rng):
-            params = entry[-1] if isinstance(entry[-1], dict) else {}
-            yield Call(tuple(entry[:-1]) if params or isinstance(entry[-1], dict) else tuple(entry), params)
+            last: Any = entry[-1]
+            if type(last) is dict:
+                yield Call(tuple(entry[:-1]), last)
+            else:
+                yield Call(tuple(entry), {})
 
     return sample

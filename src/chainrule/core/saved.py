@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
-
-import numpy as np
 
 from .hooks import NodeHooks
 from .node import Node
 from .state import state
+from .untyped import ARRAY, TUPLE
 from .variable import Variable, wrap
 
 __all__ = ["Packed", "pack", "pack_value", "unpack_saved", "unpack_value"]
@@ -26,7 +26,7 @@ class Packed:
 
 def pack_value(array: Any) -> Any:
     """One saved array through the current pack hook; anything else as it is."""
-    if not isinstance(array, np.ndarray) or state.saved_hooks is None:
+    if not isinstance(array, ARRAY) or state.saved_hooks is None:
         return array
     packer, unpacker = state.saved_hooks
     hooks, state.saved_hooks = state.saved_hooks, None  # the hook's own ops save nothing through it
@@ -57,10 +57,10 @@ def unpack_value(value: Any) -> Any:
     return result._array
 
 
-def _map(function: Any, values: Any) -> Any:
+def _map(function: Callable[[Any], Any], values: Any) -> Any:
     if values is None:
         return None
-    return tuple(tuple(map(function, v)) if type(v) is tuple else function(v) for v in values)
+    return tuple(tuple(map(function, v)) if type(v) is TUPLE else function(v) for v in values)
 
 
 def pack(node: Node) -> None:
@@ -70,6 +70,6 @@ def pack(node: Node) -> None:
     node.hooks.packed = True
 
 
-def unpack_saved(saved: list[Any]) -> list[Any]:
+def unpack_saved(saved: Sequence[Any]) -> Sequence[Any]:
     """What ``pack`` was given."""
     return [_map(unpack_value, values) for values in saved]

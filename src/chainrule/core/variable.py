@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,11 @@ class Variable:
     _retains: bool = False
     _view: Any = None
     _seen: Any = None
+
+    if TYPE_CHECKING:
+        # Every Variable that exists is a Tensor, whose methods the type checker cannot see from here: most of them are
+        # attached when the package is imported.
+        def __getattr__(self, name: str) -> Any: ...
 
 
 _new = object.__new__
