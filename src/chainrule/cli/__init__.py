@@ -18,6 +18,7 @@ _COMMANDS = {
     "predict": ("predict_cmd", "predict_command", "Predict with the network of a run."),
     "diagnose": ("diagnose_cmd", "diagnose_command", "Say why a training script does not train, and which cure works."),
     "demo": ("demo_cmd", "demo_command", "Show an illness of deep networks and its cure, side by side."),
+    "explain": ("explain_cmd", "explain_command", "Run a script and explain a derivative of its loss."),
     "check": ("check_cmd", "check_command", "Check a gradient; say which mistake it is when it is wrong."),
     "run": ("run_cmd", "run_command", "Run a PyTorch script with chainrule in torch's place."),
     "info": ("info_cmd", "info_command", "Say what runs here: versions, BLAS, threads."),
