@@ -12,6 +12,7 @@ from .core.variable import wrap
 from .errors import ChainruleError, ShapeError, message
 from .functions import contraction, layout
 from .functions._args import axes, axis, cast, need_tensor
+from .functions.inplace import into
 from .functions.linalg import matmul
 from .ops import decompositions as ops
 from .ops import elementwise, reduce
@@ -66,6 +67,8 @@ def inv(A: Any, *, out: Any = None) -> Any:
     tensor([[0.5000, 0.0000],
             [0.0000, 0.2500]])
     """
+    if out is not None:
+        return into(out, inv(A), "inv")
     x = _matrix(A, "inv", True)
     return _run("linalg.inv: The diagonal element 1 is zero, the inversion could not be completed because the input "
                 "matrix is singular.", ops.inv, x)  # fmt: skip
@@ -73,11 +76,15 @@ def inv(A: Any, *, out: Any = None) -> Any:
 
 def inv_ex(A: Any, *, check_errors: bool = False, out: Any = None) -> Any:
     """The inverse, and 0 as LAPACK's word that all went well."""
+    if out is not None:
+        return into(out, inv_ex(A, check_errors=check_errors), "inv_ex")
     return InvExResult(inv(A), wrap(np.zeros(A._array.shape[:-2], np.int32)))
 
 
 def solve(A: Any, B: Any, *, left: bool = True, out: Any = None) -> Any:
     """The solution of A X = B (X A = B with ``left=False``); B is a matrix or a vector."""
+    if out is not None:
+        return into(out, solve(A, B, left=left), "solve")
     a = _matrix(A, "solve", True)
     b = need_tensor(B, "linalg_solve", 2, "B")
     if not left:
@@ -110,17 +117,23 @@ def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitrian
 
 def det(A: Any, *, out: Any = None) -> Any:
     """The determinant."""
+    if out is not None:
+        return into(out, det(A), "det")
     return ops.det(_matrix(A, "det", True))
 
 
 def slogdet(A: Any, *, out: Any = None) -> Any:
     """The determinant's sign, and the logarithm of its absolute value."""
+    if out is not None:
+        return into(out, slogdet(A), "slogdet")
     x = _matrix(A, "slogdet", True)
     return SlogdetResult(ops.signdet(x), ops.logabsdet(x))
 
 
 def cholesky(A: Any, *, upper: bool = False, out: Any = None) -> Any:
     """The lower triangular L with L Lᵀ = A (or its transpose with ``upper``)."""
+    if out is not None:
+        return into(out, cholesky(A, upper=upper), "cholesky")
     found = _run("linalg.cholesky: The factorization could not be completed because the input is not "
                  "positive-definite.",
                  ops.cholesky, _matrix(A, "cholesky", True))  # fmt: skip
@@ -129,6 +142,8 @@ def cholesky(A: Any, *, upper: bool = False, out: Any = None) -> Any:
 
 def qr(A: Any, mode: str = "reduced", *, out: Any = None) -> Any:
     """A = Q R with orthonormal columns Q and an upper triangular R; ``mode`` "reduced", "complete" or "r"."""
+    if out is not None:
+        return into(out, qr(A, mode), "qr")
     x = _matrix(A, "qr")
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(
@@ -144,6 +159,8 @@ def qr(A: Any, mode: str = "reduced", *, out: Any = None) -> Any:
 
 def svd(A: Any, full_matrices: bool = True, *, driver: Any = None, out: Any = None) -> Any:
     """A = U diag(S) Vh. With ``full_matrices`` U and Vh are square, and carry no gradient unless A is."""
+    if out is not None:
+        return into(out, svd(A, full_matrices, driver=driver), "svd")
     x = _matrix(A, "svd")
     n, m = x._array.shape[-2:]
     u, s, vh = ops.svd(x)
@@ -155,17 +172,23 @@ def svd(A: Any, full_matrices: bool = True, *, driver: Any = None, out: Any = No
 
 def svdvals(A: Any, *, driver: Any = None, out: Any = None) -> Any:
     """The singular values, descending."""
+    if out is not None:
+        return into(out, svdvals(A, driver=driver), "svdvals")
     return ops.svd(_matrix(A, "svdvals"))[1]
 
 
 def eigh(A: Any, UPLO: str = "L", *, out: Any = None) -> Any:
     """Eigenvalues (ascending) and eigenvectors of a symmetric matrix, of which one triangle is read."""
+    if out is not None:
+        return into(out, eigh(A, UPLO), "eigh")
     x = _matrix(A, "eigh", True)
     return EighResult(*ops.eigh(moves.swap(x) if UPLO.upper() == "U" else x))
 
 
 def eigvalsh(A: Any, UPLO: str = "L", *, out: Any = None) -> Any:
     """The eigenvalues of a symmetric matrix, ascending."""
+    if out is not None:
+        return into(out, eigvalsh(A, UPLO), "eigvalsh")
     return eigh(A, UPLO)[0]
 
 
@@ -206,6 +229,8 @@ def matrix_rank(A: Any, *, tol: Any = None, atol: Any = None, rtol: Any = None, 
 
 def matrix_power(A: Any, n: int, *, out: Any = None) -> Any:
     """A multiplied with itself n times; for negative n its inverse."""
+    if out is not None:
+        return into(out, matrix_power(A, n), "matrix_power")
     x = _matrix(A, "matrix_power", True)
     if n < 0:
         x, n = inv(x), -n
@@ -223,6 +248,8 @@ def matrix_power(A: Any, n: int, *, out: Any = None) -> Any:
 
 def multi_dot(tensors: Any, *, out: Any = None) -> Any:
     """The product of several matrices (the first and last may be vectors)."""
+    if out is not None:
+        return into(out, multi_dot(tensors), "multi_dot")
     if len(tensors) < 2:
         raise RuntimeError(f"multi_dot(): expected at least 2 tensors but got {len(tensors)}")
     return contraction.chain_matmul(*tensors)
@@ -232,6 +259,8 @@ def vector_norm(
     x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None
 ) -> Any:
     """(Σ |x|ᵖ)^(1/p) over ``dim`` (all axes when None); ±∞ gives the largest or smallest |x|, 0 counts nonzero ones."""
+    if out is not None:
+        return into(out, vector_norm(x, ord, dim, keepdim, dtype=dtype), "vector_norm")
     t = cast(need_tensor(x, "linalg_vector_norm", 1, "x"), dtype)
     if t._array.dtype not in FLOATS:
         raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {_name(t)}")
@@ -246,6 +275,8 @@ def matrix_norm(
     A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None, out: Any = None
 ) -> Any:
     """A matrix's norm: "fro", "nuc" (sum of singular values), ±2 (largest, smallest), ±1, ±∞ (column, row sums)."""
+    if out is not None:
+        return into(out, matrix_norm(A, ord, dim, keepdim, dtype=dtype), "matrix_norm")
     x = cast(_matrix(A, "matrix_norm"), dtype)
     ndim = x._array.ndim
     a, b = axis(dim[0], ndim), axis(dim[1], ndim)
@@ -276,6 +307,8 @@ def _extreme(x: Any, largest: bool) -> Any:
 
 def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, out: Any = None, dtype: Any = None) -> Any:
     """``vector_norm``, or ``matrix_norm`` when there are two axes (or a name) to go by."""
+    if out is not None:
+        return into(out, norm(A, ord, dim, keepdim, dtype=dtype), "norm")
     if ord is None:
         return vector_norm(A, 2, dim, keepdim, dtype=dtype)
     pair = (dim is None and A._array.ndim == 2) or (isinstance(dim, (tuple, list)) and len(dim) == 2)
@@ -286,6 +319,8 @@ def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, out
 
 def cond(A: Any, p: Any = None, *, out: Any = None) -> Any:
     """The condition number: ‖A‖ ‖A⁻¹‖, for p = 2 the largest over the smallest singular value."""
+    if out is not None:
+        return into(out, cond(A, p), "cond")
     x = _matrix(A, "cond")
     if p in (None, 2, -2):
         s = svdvals(x)
@@ -295,6 +330,8 @@ def cond(A: Any, p: Any = None, *, out: Any = None) -> Any:
 
 def cross(input: Any, other: Any, *, dim: int = -1, out: Any = None) -> Any:
     """The cross product of vectors of three entries along ``dim``."""
+    if out is not None:
+        return into(out, cross(input, other, dim=dim), "cross")
     from .functions.layout import broadcast_tensors
 
     if input._array.ndim != other._array.ndim:
@@ -313,6 +350,8 @@ def cross(input: Any, other: Any, *, dim: int = -1, out: Any = None) -> Any:
 
 def vecdot(x: Any, y: Any, *, dim: int = -1, out: Any = None) -> Any:
     """Inner products along ``dim``."""
+    if out is not None:
+        return into(out, vecdot(x, y, dim=dim), "vecdot")
     z = x * y
     return reduce.sum(z, dim=(axis(dim, z._array.ndim),), keepdim=False)
 
@@ -331,6 +370,8 @@ def vander(x: Any, N: int | None = None) -> Any:
 
 def tensorsolve(A: Any, B: Any, dims: Any = None, *, out: Any = None) -> Any:
     """The X with tensordot(A, X, X.ndim) = B."""
+    if out is not None:
+        return into(out, tensorsolve(A, B, dims), "tensorsolve")
     if dims is not None:
         A = layout.movedim(A, tuple(dims), tuple(range(A._array.ndim - len(dims), A._array.ndim)))
     rest = A._array.shape[B._array.ndim :]

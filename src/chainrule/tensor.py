@@ -16,6 +16,7 @@ from .core.node import Node
 from .core.state import state
 from .core.variable import Variable, wrap
 from .errors import DtypeError, GradientError, message
+from .functions._args import axis
 from .functions.conversion import legacy, rebuild
 
 __all__ = ["Tensor"]
@@ -49,7 +50,7 @@ class Tensor(Variable):
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the length of one axis."""
-        return Size(self._array.shape) if dim is None else self._array.shape[dim]
+        return Size(self._array.shape) if dim is None else self._array.shape[axis(dim, self._array.ndim)]
 
     @property
     def ndim(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core import inplace
-from ..core.dtypes import from_numpy
+from ..core.dtypes import FLOATS, TORCH_NAMES, from_numpy
 from ..core.variable import wrap
 from ..errors import DtypeError, ShapeError, UsageError, message
 from ..ops import layout, norm
@@ -58,6 +58,8 @@ def batch_norm(
     x = input._array
     if x.ndim < 2:
         raise ShapeError(message(f"batch_norm: expected an input of at least 2 dimensions, got {list(x.shape)}"))
+    if x.dtype not in FLOATS:
+        raise NotImplementedError(f"\"batch_norm\" not implemented for '{TORCH_NAMES[from_numpy(x.dtype).name]}'")
     if training and x.shape[1] and x.size // x.shape[1] == 1:
         raise UsageError(
             message(
@@ -71,8 +73,9 @@ def batch_norm(
         mean, variance = norm.batch_stats(wrap(x) if input._requires else input)
         n = x.size // max(x.shape[1], 1)
         out = norm.batch_norm(input, weight, bias, mean, variance, eps=eps)
-        _update(running_mean, mean, momentum)
-        _update(running_var, variance * (n / (n - 1)) if n > 1 else variance, momentum)
+        if n:  # an empty batch says nothing about the data: PyTorch leaves the running statistics alone
+            _update(running_mean, mean, momentum)
+            _update(running_var, variance * (n / (n - 1)) if n > 1 else variance, momentum)
         return out
     if running_mean is None or running_var is None:
         raise ShapeError(message("Expected running_mean and running_var to be defined when training=False"))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core import dtypes
 from ..core import inplace as _inplace
 from ..core.dtypes import FLOATS
 from ..core.rng import numpy_generator
@@ -15,7 +16,7 @@ from ..ops import activation as ops
 from ..ops import elementwise
 from ..ops.compare import where
 from ..ops.layout import reshape
-from ._args import axis, need_tensor
+from ._args import axis, cast, need_tensor
 from .inplace import store
 
 __all__ = [
@@ -118,7 +119,14 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
     """x limited to [min_val, max_val]."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
-    return _write(input, ops.hardtanh(need_tensor(input, "hardtanh"), min_val=min_val, max_val=max_val), inplace)
+    x = need_tensor(input, "hardtanh")
+    if x._array.dtype.kind == "b":
+        raise RuntimeError("Bool inputs not supported for hardtanh")
+    if x._array.dtype.kind == "u" and min_val < 0:
+        raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
+    if x._array.dtype not in FLOATS:  # the limits are cut to integers
+        min_val, max_val = int(min_val), int(max_val)
+    return _write(input, ops.hardtanh(x, min_val=min_val, max_val=max_val), inplace)
 
 
 def relu6(input: Any, inplace: bool = False) -> Any:
@@ -155,7 +163,10 @@ def tanhshrink(input: Any) -> Any:
 
 def softsign(input: Any) -> Any:
     """x / (1 + |x|)."""
-    return ops.softsign(need_tensor(input, "softsign"))
+    x = need_tensor(input, "softsign")
+    if x._array.dtype.kind == "b":
+        raise NotImplementedError("\"abs_cpu\" not implemented for 'Bool'")
+    return ops.softsign(x if x._array.dtype in FLOATS else cast(x, dtypes.default.numpy))
 
 
 def logsigmoid(input: Any) -> Any:

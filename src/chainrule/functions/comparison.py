@@ -8,12 +8,13 @@ import numpy as np
 
 from ..core.variable import Variable
 from ..ops import compare
+from .pointwise import binary
 
 __all__ = ["eq", "ne", "lt", "le", "gt", "ge", "greater", "greater_equal", "less", "less_equal", "not_equal"]
 METHODS = tuple(__all__)
 INPLACE = tuple(__all__)
 
-eq, ne, lt, le, gt, ge = compare.eq, compare.ne, compare.lt, compare.le, compare.gt, compare.ge
+eq, ne, lt, le, gt, ge = (binary(n, getattr(compare, n)) for n in ("eq", "ne", "lt", "le", "gt", "ge"))
 greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
 
 
@@ -29,6 +30,7 @@ def _operator(op: Any, other_kind: bool | None) -> Any:
 
 
 OPERATORS = {
-    "__eq__": _operator(eq, False), "__ne__": _operator(ne, True), "__lt__": _operator(lt, None),
-    "__le__": _operator(le, None), "__gt__": _operator(gt, None), "__ge__": _operator(ge, None),
+    "__eq__": _operator(compare.eq, False), "__ne__": _operator(compare.ne, True),
+    "__lt__": _operator(compare.lt, None), "__le__": _operator(compare.le, None),
+    "__gt__": _operator(compare.gt, None), "__ge__": _operator(compare.ge, None),
 }  # fmt: skip

@@ -14,6 +14,7 @@ from ..ops import linalg as ops
 from ..ops.reduce import norm as norm_op
 from ..ops.reduce import sum as sum_op
 from ._args import axis, need_tensor
+from .inplace import into
 from .linalg import bmm, matmul, mv, outer
 
 __all__ = ["addbmm", "addmm", "addmv", "addr", "baddbmm", "cdist", "chain_matmul", "einsum", "ger", "kron", "tensordot"]
@@ -239,6 +240,8 @@ def _check_sizes(labelled: list[tuple[Any, list[Any]]]) -> None:
 
 def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Any:
     """Sum of products over the last ``dims`` axes of a and the first of b, or over two lists of axes."""
+    if out is not None:
+        return into(out, tensordot(a, b, dims), "tensordot")
     x, y = need_tensor(a, "tensordot"), need_tensor(b, "tensordot")
     n, m = x._array.ndim, y._array.ndim
     if isinstance(dims, Variable):
@@ -304,6 +307,8 @@ def _plus(input: Any, product: Any, beta: Any, alpha: Any, name: str) -> Any:
 
 def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
     """beta · input + alpha · (mat1 @ mat2)."""
+    if out is not None:
+        return into(out, addmm(input, mat1, mat2, beta=beta, alpha=alpha), "addmm")
     if mat1._array.ndim != 2:
         raise RuntimeError(f"mat1 must be a matrix, got {mat1._array.ndim}-D tensor")
     if mat2._array.ndim != 2:
@@ -313,32 +318,44 @@ def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1, ou
 
 def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
     """beta · input + alpha · (mat @ vec)."""
+    if out is not None:
+        return into(out, addmv(input, mat, vec, beta=beta, alpha=alpha), "addmv")
     return _plus(need_tensor(input, "addmv"), mv(mat, vec), beta, alpha, "addmv")
 
 
 def addr(input: Any, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
     """beta · input + alpha · (vec1 ⊗ vec2)."""
+    if out is not None:
+        return into(out, addr(input, vec1, vec2, beta=beta, alpha=alpha), "addr")
     return _plus(need_tensor(input, "addr"), outer(vec1, vec2), beta, alpha, "addr")
 
 
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
     """beta · input + alpha · (batch1 @ batch2), matrix by matrix."""
+    if out is not None:
+        return into(out, baddbmm(input, batch1, batch2, beta=beta, alpha=alpha), "baddbmm")
     return _plus(need_tensor(input, "baddbmm"), bmm(batch1, batch2), beta, alpha, "baddbmm")
 
 
 def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
     """beta · input + alpha · Σ over the batch of batch1 @ batch2."""
+    if out is not None:
+        return into(out, addbmm(input, batch1, batch2, beta=beta, alpha=alpha), "addbmm")
     total = sum_op(bmm(batch1, batch2), dim=(0,), keepdim=False)
     return _plus(need_tensor(input, "addbmm"), total, beta, alpha, "addbmm")
 
 
 def ger(input: Any, vec2: Any, *, out: Any = None) -> Any:
     """``outer``."""
+    if out is not None:
+        return into(out, ger(input, vec2), "ger")
     return outer(input, vec2)
 
 
 def kron(input: Any, other: Any, *, out: Any = None) -> Any:
     """Kronecker's product: every entry of the first times the whole second."""
+    if out is not None:
+        return into(out, kron(input, other), "kron")
     x, y = need_tensor(input, "kron"), need_tensor(other, "kron", 2, "other")
     ndim = max(x._array.ndim, y._array.ndim)
     a = (1,) * (ndim - x._array.ndim) + x._array.shape
@@ -350,6 +367,8 @@ def kron(input: Any, other: Any, *, out: Any = None) -> Any:
 
 def chain_matmul(*matrices: Any, out: Any = None) -> Any:
     """The product of several matrices."""
+    if out is not None:
+        return into(out, chain_matmul(*matrices), "chain_matmul")
     result = matrices[0]
     for m in matrices[1:]:
         result = matmul(result, m)

@@ -15,6 +15,7 @@ from ..core.dtypes import FLOATS
 from ..core.variable import Variable, wrap
 from ..errors import message
 from ._args import sizes
+from .inplace import into
 
 __all__ = [
     "tensor", "as_tensor", "asarray", "from_numpy", "scalar_tensor", "zeros", "ones", "full", "empty", "eye", "arange",
@@ -274,9 +275,7 @@ def _filled(name: str, make: Callable[..., Any], doc: str) -> Callable[..., Any]
             size = (kwargs["size"],)
         array = make(_shape(size, name), dtypes.default.numpy if dtype is None else dtypes.as_numpy_dtype(dtype))
         if out is not None:
-            from .inplace import store
-
-            return store(out, wrap(array))
+            return into(out, wrap(array))
         return finish(array, requires_grad)
 
     create.__name__ = create.__qualname__ = name
@@ -315,9 +314,7 @@ def full(
         fill_value = int(fill_value)
     array = np.full(shape, fill_value, d)
     if out is not None:
-        from .inplace import store
-
-        return store(out, wrap(array))
+        return into(out, wrap(array))
     return finish(array, requires_grad)
 
 
@@ -326,6 +323,12 @@ def eye(
     layout: Any = None, pin_memory: bool = False, out: Any = None,
 ) -> Any:  # fmt: skip
     """Ones on the diagonal of an n × m matrix, zeros elsewhere."""
+    if out is not None:
+        return into(
+            out,
+            eye(n, m, dtype=dtype, device=device, requires_grad=requires_grad, layout=layout, pin_memory=pin_memory),
+            "eye",
+        )
     check_device(device)
     for k in (n, m):
         if k is not None and k < 0:
@@ -368,8 +371,7 @@ def arange(
             start, step = int(start), int(step)
         array = (start + step * np.arange(n)).astype(d)
     if out is not None:
-        out._array = array
-        return out
+        return into(out, wrap(array), "arange")
     return finish(array, requires_grad)
 
 
@@ -404,6 +406,21 @@ def linspace(
     layout: Any = None, pin_memory: bool = False, out: Any = None,
 ) -> Any:  # fmt: skip
     """``steps`` numbers evenly spaced from ``start`` to ``end``, both included."""
+    if out is not None:
+        return into(
+            out,
+            linspace(
+                start,
+                end,
+                steps,
+                dtype=dtype,
+                device=device,
+                requires_grad=requires_grad,
+                layout=layout,
+                pin_memory=pin_memory,
+            ),
+            "linspace",
+        )
     check_device(device)
     d = dtypes.as_numpy_dtype(dtype) or dtypes.default.numpy
     return finish(_line(_number(start), _number(end), int(steps), d).astype(d), requires_grad)
@@ -414,6 +431,22 @@ def logspace(
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False, out: Any = None,
 ) -> Any:  # fmt: skip
     """base^start … base^end, evenly spaced in the exponent."""
+    if out is not None:
+        return into(
+            out,
+            logspace(
+                start,
+                end,
+                steps,
+                base,
+                dtype=dtype,
+                device=device,
+                requires_grad=requires_grad,
+                layout=layout,
+                pin_memory=pin_memory,
+            ),
+            "logspace",
+        )
     check_device(device)
     d = dtypes.as_numpy_dtype(dtype) or dtypes.default.numpy
     return finish((float(base) ** _line(_number(start), _number(end), int(steps), d)).astype(d), requires_grad)

@@ -19,6 +19,7 @@ from ..ops import index as ops
 from ..ops import layout
 from ..ops.compare import where
 from ._args import axis, cast, need_tensor
+from .inplace import into
 
 __all__ = ["gather", "index_select", "masked_select", "narrow", "nonzero", "select", "take_along_dim"]
 METHODS = ("gather", "index_select", "masked_select", "narrow", "nonzero", "select", "take_along_dim")
@@ -48,13 +49,22 @@ def _array_of(k: Any) -> Any:
     return wrap(array)
 
 
+def _is_tuple_like(key: Any) -> bool:
+    """Whether a list stands for a tuple of indices: PyTorch's rule, a short one with anything but numbers in it."""
+    if type(key) is not list or len(key) >= 32:
+        return False
+    return any(
+        k is None or k is Ellipsis or isinstance(k, (list, tuple, range, slice, Variable, np.ndarray)) for k in key
+    )
+
+
 def parse(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any], bool]:
     """A key as (basic key, arrays per axis of the view that it gives, whether there are arrays).
 
     Raises:
         IndexOutOfRange: too many indices, or an int out of range, with PyTorch's messages.
     """
-    items = list(key) if type(key) is tuple else [key]
+    items = list(key) if type(key) is tuple or _is_tuple_like(key) else [key]
     flat: list[Any] = []
     used = 0
     for k in items:
@@ -67,6 +77,8 @@ def parse(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any],
             flat.append(k)
             used += kind is int or kind is slice
         elif isinstance(k, Variable):
+            if k._array.dtype.kind == "u":  # PyTorch reads byte tensors as masks
+                k = wrap(k._array.astype(bool))
             a = k._array
             if a.dtype.kind == "b":
                 used += a.ndim
@@ -101,7 +113,7 @@ def parse(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any],
     if any(k is Ellipsis for k in flat):
         at = next(i for i, k in enumerate(flat) if k is Ellipsis)
         fill = [slice(None)] * (ndim - used)
-        rest = [k if k is not Ellipsis else slice(None) for k in flat[at + 1 :]]
+        rest = [k for k in flat[at + 1 :] if k is not Ellipsis]
         flat = flat[:at] + fill + rest
     if not shape and any(type(k) in (int, slice) for k in flat):
         raise IndexOutOfRange("too many indices for tensor of dimension 0")
@@ -174,8 +186,6 @@ def _arrays(x: Any, arrays: list[Any]) -> tuple[tuple[int, ...], list[Any]]:
                 axes.append(d + i)
                 found.append(part)
             continue
-        if a._array.dtype.kind == "u":  # PyTorch reads byte tensors as masks
-            a = wrap(a._array.astype(np.int64))
         _check_range(a._array, shape[d], d)
         axes.append(d)
         found.append(a)
@@ -405,6 +415,8 @@ def _index_bounds(a: np.ndarray[Any, Any], n: int, low: int = 0) -> None:
 
 def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
     """The entries where the mask, broadcast against the tensor, is true, as a vector."""
+    if out is not None:
+        return into(out, masked_select(input, mask), "masked_select")
     x, m = need_tensor(input, "masked_select"), need_tensor(mask, "masked_select", 2, "mask")
     if m._array.dtype.kind != "b":
         raise RuntimeError("masked_select: expected BoolTensor for mask")
@@ -417,6 +429,8 @@ def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
 
 def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
     """The indices of the entries that are not zero: an (n, ndim) matrix, or with ``as_tuple`` one vector per axis."""
+    if out is not None:
+        return into(out, nonzero(input, as_tuple=as_tuple), "nonzero")
     x = need_tensor(input, "nonzero")
     found = ops.nonzero(x)
     if as_tuple:
@@ -459,6 +473,8 @@ def _same_rank(x: Any, index: Any) -> tuple[Any, Any]:
 
 def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False, out: Any = None) -> Any:
     """y[i][j] = x[i][index[i][j]] for ``dim=1``, and likewise for other axes."""
+    if out is not None:
+        return into(out, gather(input, dim, index, sparse_grad=sparse_grad), "gather")
     x, i = need_tensor(input, "gather"), _index_tensor(index, "gather")
     d = axis(dim, x._array.ndim)
     _check_gather("gather", x, i, d)
@@ -472,6 +488,8 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False, out: 
 
 def take_along_dim(input: Any, indices: Any, dim: int | None = None, *, out: Any = None) -> Any:
     """Entries at ``indices`` along ``dim`` (the other axes broadcast), or of the flattened tensor."""
+    if out is not None:
+        return into(out, take_along_dim(input, indices, dim), "take_along_dim")
     x, i = need_tensor(input, "take_along_dim"), need_tensor(indices, "take_along_dim", 2, "indices")
     if dim is None:
         return gather(layout.reshape(x, shape=(x._array.size,)), 0, layout.reshape(i, shape=(i._array.size,)))

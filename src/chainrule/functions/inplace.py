@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +10,12 @@ import numpy as np
 
 from ..core import inplace
 from ..core.dtypes import from_numpy
-from ..core.state import tick
+from ..core.state import state, tick
 from ..core.variable import Variable, wrap
 from ..errors import DtypeError, ShapeError, message
 from ._args import cast
 
-__all__ = ["make_inplace", "store"]
+__all__ = ["into", "make_inplace", "store"]
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
 _TORCH = {"float16": "Half", "float32": "Float", "float64": "Double", "int64": "Long", "int32": "Int", "int16": "Short",
@@ -29,11 +30,45 @@ def store(target: Any, value: Any) -> Any:
             message(f"output with shape {list(t.shape)} doesn't match the broadcast shape {list(v.shape)}")
         )
     if v.dtype is not t.dtype:
-        if _CATEGORY[v.dtype.kind] > _CATEGORY[t.dtype.kind]:
-            a, b = _TORCH[from_numpy(v.dtype).name], _TORCH[from_numpy(t.dtype).name]
-            raise DtypeError(message(f"result type {a} can't be cast to the desired output type {b}"))
+        _check_category(v.dtype, t.dtype)
         value = cast(value, t.dtype)
     return inplace.write(target, value)
+
+
+def into(out: Any, value: Any, name: str = "") -> Any:
+    """What ``out=`` asks for: ``value`` (or several) written into ``out``, which takes its shape.
+
+    Raises:
+        RuntimeError: if a gradient would be lost, or the dtype of ``out`` cannot hold the result.
+    """
+    if isinstance(out, (tuple, list)):
+        if not isinstance(value, tuple) or len(value) != len(out):
+            raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+        return type(value)(*map(into, out, value, [name] * len(out)))  # a named tuple of results
+    if not isinstance(out, Variable):
+        raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+    if state.grad and (value._requires or out._requires):
+        what = "functions with out=... arguments don't support automatic differentiation"
+        raise RuntimeError(f"{name}(): {what}, but one of the arguments requires grad.".removeprefix("(): "))
+    if out._array.shape != value._array.shape:
+        if out._array.size:
+            warnings.warn(
+                f"An output with one or more elements was resized since it had shape {list(out._array.shape)}, which "
+                f"does not match the required output shape {list(value._array.shape)}. This behavior is deprecated, "
+                "and in a future PyTorch release outputs will not be resized unless they have zero elements. You can "
+                "explicitly reuse an out tensor t by resizing it, inplace, to zero elements with t.resize_(0).",
+                UserWarning,
+                stacklevel=3,
+            )
+        _check_category(value._array.dtype, out._array.dtype)
+        out._array = np.empty(value._array.shape, out._array.dtype)
+    return store(out, value)
+
+
+def _check_category(source: Any, target: Any) -> None:
+    if _CATEGORY[source.kind] > _CATEGORY[target.kind]:
+        a, b = _TORCH[from_numpy(source).name], _TORCH[from_numpy(target).name]
+        raise DtypeError(message(f"result type {a} can't be cast to the desired output type {b}"))
 
 
 def make_inplace(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,6 +14,7 @@ from ..errors import IndexOutOfRange, ShapeError, message
 from ..ops import join as ops
 from ..ops import layout
 from ._args import axis, cast, need_tensor
+from .inplace import into
 from .layout import atleast_1d, atleast_2d, atleast_3d
 
 __all__ = [
@@ -45,6 +46,8 @@ def cat(tensors: Any, dim: int = 0, *, axis: Any = None, out: Any = None) -> Any
     >>> torch.cat([torch.ones(1, 2), torch.zeros(2, 2)]).shape
     torch.Size([3, 2])
     """
+    if out is not None:
+        return into(out, cat(tensors, dim, axis=axis), "cat")
     parts = _sequence(tensors, "torch.cat")
     dim = dim if axis is None else axis
     for i, x in enumerate(parts):
@@ -55,7 +58,7 @@ def cat(tensors: Any, dim: int = 0, *, axis: Any = None, out: Any = None) -> Any
         common = result_dtype(*(x._array for x in parts))
         full = tuple(cast(x, common) for x in full)
     first = full[0]._array.shape
-    d = _axis(dim, len(first))
+    d = 0 if first == (0,) else _axis(dim, len(first))  # vectors without entries have any axis
     for i, x in enumerate(full[1:], 1):
         shape = x._array.shape
         if len(shape) != len(first):
@@ -82,6 +85,8 @@ _axis = axis
 
 def concat(tensors: Any, dim: int = 0, *, axis: Any = None, out: Any = None) -> Any:
     """Alias of ``cat``."""
+    if out is not None:
+        return into(out, concat(tensors, dim, axis=axis), "concat")
     return cat(tensors, dim, axis=axis)
 
 
@@ -90,6 +95,8 @@ concatenate = concat
 
 def stack(tensors: Any, dim: int = 0, *, out: Any = None) -> Any:
     """Tensors of one shape along a new axis."""
+    if out is not None:
+        return into(out, stack(tensors, dim), "stack")
     parts = _sequence(tensors, "stack")
     first = parts[0]._array.shape
     for i, x in enumerate(parts):
@@ -105,12 +112,16 @@ def stack(tensors: Any, dim: int = 0, *, out: Any = None) -> Any:
 
 def hstack(tensors: Any, *, out: Any = None) -> Any:
     """Side by side: joined along axis 1 (axis 0 for 1-d tensors)."""
+    if out is not None:
+        return into(out, hstack(tensors), "hstack")
     parts = atleast_1d(list(_sequence(tensors, "hstack")))
     return cat(parts, 0 if parts[0]._array.ndim == 1 else 1)
 
 
 def vstack(tensors: Any, *, out: Any = None) -> Any:
     """One below another: joined along axis 0, 1-d tensors as rows."""
+    if out is not None:
+        return into(out, vstack(tensors), "vstack")
     return cat(atleast_2d(list(_sequence(tensors, "vstack"))), 0)
 
 
@@ -119,11 +130,15 @@ row_stack = vstack
 
 def dstack(tensors: Any, *, out: Any = None) -> Any:
     """One behind another: joined along axis 2."""
+    if out is not None:
+        return into(out, dstack(tensors), "dstack")
     return cat(atleast_3d(list(_sequence(tensors, "dstack"))), 2)
 
 
 def column_stack(tensors: Any, *, out: Any = None) -> Any:
     """1-d tensors as columns, then side by side."""
+    if out is not None:
+        return into(out, column_stack(tensors), "column_stack")
     parts = _sequence(tensors, "column_stack")
     return hstack([x if x._array.ndim > 1 else layout.reshape(x, shape=(x._array.size, 1)) for x in parts])
 

@@ -10,6 +10,7 @@ from ..errors import ShapeError, message
 from ..ops import layout
 from ..ops import linalg as ops
 from ._args import need_tensor
+from .inplace import into
 from .layout import common_shape
 
 __all__ = [
@@ -68,6 +69,8 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
 
     (n) @ (n) → (), (n, k) @ (k, m) → (n, m), (*b, n, k) @ (k) → (*b, n), (*b, n, k) @ (*c, k, m) → (*broadcast, n, m)
     """
+    if out is not None:
+        return into(out, matmul(input, other), "matmul")
     if not isinstance(other, Variable):
         raise TypeError(f"matmul(): argument 'other' (position 2) must be Tensor, not {type(other).__name__}")
     x, y = need_tensor(input, "matmul"), other
@@ -97,6 +100,8 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
 
 def mm(input: Any, mat2: Any, *, out: Any = None) -> Any:
     """Product of two matrices."""
+    if out is not None:
+        return into(out, mm(input, mat2), "mm")
     if need_tensor(input, "mm")._array.ndim != 2:
         raise RuntimeError("self must be a matrix")
     if need_tensor(mat2, "mm", 2, "mat2")._array.ndim != 2:
@@ -106,6 +111,8 @@ def mm(input: Any, mat2: Any, *, out: Any = None) -> Any:
 
 def bmm(input: Any, mat2: Any, *, out: Any = None) -> Any:
     """Products of two batches of matrices, (b, n, k) and (b, k, m), one by one."""
+    if out is not None:
+        return into(out, bmm(input, mat2), "bmm")
     a, b = need_tensor(input, "bmm")._array, need_tensor(mat2, "bmm", 2, "mat2")._array
     if a.ndim != 3:
         raise RuntimeError("batch1 must be a 3D tensor")
@@ -123,6 +130,8 @@ def bmm(input: Any, mat2: Any, *, out: Any = None) -> Any:
 
 def mv(input: Any, vec: Any, *, out: Any = None) -> Any:
     """Product of a matrix and a vector."""
+    if out is not None:
+        return into(out, mv(input, vec), "mv")
     if need_tensor(input, "mv")._array.ndim != 2 or need_tensor(vec, "mv", 2, "vec")._array.ndim != 1:
         raise RuntimeError(f"vector + matrix @ vector expected, got 1, {input._array.ndim}, {vec._array.ndim}")
     return matmul(input, vec)
@@ -130,6 +139,8 @@ def mv(input: Any, vec: Any, *, out: Any = None) -> Any:
 
 def dot(input: Any, tensor: Any, *, out: Any = None) -> Any:
     """Inner product of two vectors, Σ xᵢ yᵢ."""
+    if out is not None:
+        return into(out, dot(input, tensor), "dot")
     a, b = need_tensor(input, "dot")._array, need_tensor(tensor, "dot", 2, "tensor")._array
     if a.ndim != 1 or b.ndim != 1:
         raise RuntimeError(f"1D tensors expected, but got {a.ndim}D and {b.ndim}D tensors")
@@ -138,11 +149,15 @@ def dot(input: Any, tensor: Any, *, out: Any = None) -> Any:
 
 def vdot(input: Any, other: Any, *, out: Any = None) -> Any:
     """Inner product of two vectors (tensors are real, so that nothing is conjugated)."""
+    if out is not None:
+        return into(out, vdot(input, other), "vdot")
     return dot(input, other)
 
 
 def inner(input: Any, other: Any, *, out: Any = None) -> Any:
     """Sums of products over the last axes of both; a plain product if one is a number."""
+    if out is not None:
+        return into(out, inner(input, other), "inner")
     a, b = need_tensor(input, "inner")._array, need_tensor(other, "inner", 2, "other")._array
     if a.ndim == 0 or b.ndim == 0:
         return input * other
@@ -169,6 +184,8 @@ def _rows(a: Any) -> int:
 
 def outer(input: Any, vec2: Any, *, out: Any = None) -> Any:
     """All products of two vectors' entries, zᵢⱼ = xᵢ yⱼ."""
+    if out is not None:
+        return into(out, outer(input, vec2), "outer")
     a, b = need_tensor(input, "outer")._array, need_tensor(vec2, "outer", 2, "vec2")._array
     if a.ndim != 1 or b.ndim != 1:
         raise RuntimeError(f"outer: Expected 1-D argument self, but got {a.ndim if a.ndim != 1 else b.ndim}-D")
@@ -206,22 +223,30 @@ def logdet(input: Any) -> Any:
 
 def cholesky(input: Any, upper: bool = False, *, out: Any = None) -> Any:
     """``chainrule.linalg.cholesky``."""
+    if out is not None:
+        return into(out, cholesky(input, upper), "cholesky")
     return _from_namespace("cholesky")(input, upper=upper)
 
 
 def qr(input: Any, some: bool = True, *, out: Any = None) -> Any:
     """``chainrule.linalg.qr``, reduced if ``some``."""
+    if out is not None:
+        return into(out, qr(input, some), "qr")
     return _from_namespace("qr")(input, "reduced" if some else "complete")
 
 
 def svd(input: Any, some: bool = True, compute_uv: bool = True, *, out: Any = None) -> Any:
     """``chainrule.linalg.svd``, but with V instead of its transpose, and thin if ``some``."""
+    if out is not None:
+        return into(out, svd(input, some, compute_uv), "svd")
     u, s, vh = _from_namespace("svd")(input, full_matrices=not some)
     return u, s, layout.swap(vh)
 
 
 def cross(input: Any, other: Any, dim: int | None = None, *, out: Any = None) -> Any:
     """The cross product along ``dim`` (the first axis of size 3 when None)."""
+    if out is not None:
+        return into(out, cross(input, other, dim), "cross")
     if dim is None:
         dim = next((d for d, n in enumerate(need_tensor(input, "cross")._array.shape) if n == 3), None)
         if dim is None:

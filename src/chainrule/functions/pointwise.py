@@ -17,7 +17,7 @@ from ..core.op import registry
 from ..core.variable import Variable, wrap
 from ..ops import arithmetic, compare, elementwise, special, trigonometry
 from ._args import cast, need_tensor, number_or_tensor
-from .inplace import make_inplace, store
+from .inplace import into, make_inplace
 
 
 def unary(name: str, op: Any) -> Callable[..., Any]:
@@ -26,7 +26,7 @@ def unary(name: str, op: Any) -> Callable[..., Any]:
     def function(input: Any, *, out: Any = None) -> Any:
         if not isinstance(input, Variable):
             need_tensor(input, name)
-        return op(input) if out is None else store(out, op(input))
+        return op(input) if out is None else into(out, op(input), name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = op.__doc__
@@ -41,7 +41,7 @@ def binary(name: str, op: Any, numbers: str = "other") -> Callable[..., Any]:
             need_tensor(input, name)
         if not isinstance(other, Variable):
             other = _operand(other, name, numbers)
-        return op(input, other) if out is None else store(out, op(input, other))
+        return op(input, other) if out is None else into(out, op(input, other), name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = op.__doc__
@@ -111,7 +111,7 @@ def _scaled(name: str, op: Any) -> Callable[..., Any]:
             if isinstance(alpha, float) and input.dtype not in _FLOAT_DTYPES and not isinstance(other, float):
                 raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
             other = other * alpha
-        return op(input, other) if out is None else store(out, op(input, other))
+        return op(input, other) if out is None else into(out, op(input, other), name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = op.__doc__
@@ -161,7 +161,7 @@ def angle(input: Any, *, out: Any = None) -> Any:
     if x._array.dtype not in FLOATS:
         x = cast(x, dtypes.default.numpy)
     result = compare.where(x != x, x, compare.where(x < 0, x * 0 + float(np.pi), x * 0))
-    return result if out is None else store(out, result)
+    return result if out is None else into(out, result, "angle")
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
@@ -183,19 +183,19 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = 
         raise RuntimeError(
             f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
         )
-    return op(input, other) if out is None else store(out, op(input, other))
+    return op(input, other) if out is None else into(out, op(input, other), "div")
 
 
 def float_power(input: Any, exponent: Any, *, out: Any = None) -> Any:
     """inputᵉˣᵖᵒⁿᵉⁿᵗ computed in float64."""
     x, y = (cast(t, dtypes.float64) if isinstance(t, Variable) else float(t) for t in (input, exponent))
-    return arithmetic.pow(x, y) if out is None else store(out, arithmetic.pow(x, y))
+    return arithmetic.pow(x, y) if out is None else into(out, arithmetic.pow(x, y), "float_power")
 
 
 def round(input: Any, *, decimals: int = 0, out: Any = None) -> Any:
     """The nearest integer (or multiple of 10^−decimals); halves go to the even neighbour."""
     result = elementwise.round(need_tensor(input, "round"), decimals=decimals)
-    return result if out is None else store(out, result)
+    return result if out is None else into(out, result, "round")
 
 
 def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> Any:
@@ -218,7 +218,7 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
             result = x * float("nan")
         else:
             result = compare.clamp(x, min=min, max=max)
-    return result if out is None else store(out, result)
+    return result if out is None else into(out, result, "clamp")
 
 
 def clamp_min(input: Any, min: Any, *, out: Any = None) -> Any:
@@ -252,7 +252,7 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
         x = cast(x, d) if isinstance(x, Variable) else d.type(x).item()
         y = cast(y, d) if isinstance(y, Variable) else d.type(y).item()
     result = compare.where(c, x, y)
-    return result if out is None else store(out, result)
+    return result if out is None else into(out, result, "where")
 
 
 _LONG = {"float16": "Half", "float32": "Float", "float64": "Double", "int64": "Long", "int32": "Int", "int16": "Short",
@@ -291,7 +291,7 @@ def nan_to_num(input: Any, nan: Any = None, posinf: Any = None, neginf: Any = No
     """NaN and ±∞ replaced by numbers: 0 and the dtype's largest unless given."""
     x = need_tensor(input, "nan_to_num")
     result = elementwise.nan_to_num(x, nan=0.0 if nan is None else nan, posinf=posinf, neginf=neginf)
-    return result if out is None else store(out, result)
+    return result if out is None else into(out, result, "nan_to_num")
 
 
 def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
@@ -302,7 +302,7 @@ def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
     if x._array.dtype not in FLOATS:
         raise NotImplementedError(f"\"lerp_kernel_scalar\" not implemented for '{_LONG[x.dtype.name]}'")
     result = arithmetic.lerp(x, end, float(weight) if isinstance(weight, int) else weight)
-    return result if out is None else store(out, result)
+    return result if out is None else into(out, result, "lerp")
 
 
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any = None) -> Any:
@@ -311,7 +311,7 @@ def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any 
     if input.dtype is product.dtype is dtypes.bool:
         raise NotImplementedError("\"addcmul_cpu_out\" not implemented for 'Bool'")
     result = input + (product if value == 1 else product * value)
-    return result if out is None else store(out, result)
+    return result if out is None else into(out, result, "addcmul")
 
 
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any = None) -> Any:
@@ -326,13 +326,13 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any 
         )
     quotient = tensor1 / tensor2
     result = input + (quotient if value == 1 else quotient * value)
-    return result if out is None else store(out, result)
+    return result if out is None else into(out, result, "addcdiv")
 
 
 def logit(input: Any, eps: float | None = None, *, out: Any = None) -> Any:
     """log(x / (1 − x)), x limited to [eps, 1 − eps] if eps is given."""
     result = registry["logit"].call(need_tensor(input, "logit"), eps=eps)
-    return result if out is None else store(out, result)
+    return result if out is None else into(out, result, "logit")
 
 
 def polygamma(n: int, input: Any, *, out: Any = None) -> Any:
@@ -340,7 +340,7 @@ def polygamma(n: int, input: Any, *, out: Any = None) -> Any:
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
     result = special.digamma(input) if n == 0 else special.polygamma(input, n=n)
-    return result if out is None else store(out, result)
+    return result if out is None else into(out, result, "polygamma")
 
 
 def mvlgamma(input: Any, p: int) -> Any:

@@ -15,7 +15,7 @@ from ..core.state import state
 from ..core.variable import Variable, wrap
 from ._args import need_tensor
 from .creation import _shape, finish
-from .inplace import store
+from .inplace import into
 
 __all__ = [
     "Generator", "default_generator", "manual_seed", "seed", "initial_seed", "get_rng_state", "set_rng_state", "rand",
@@ -89,7 +89,7 @@ def _draw(name: str, draw: Any, doc: str) -> Any:
             raise NotImplementedError(f"\"{name}\" not implemented for '{dtypes.from_numpy(d).name}'")
         array = np.asarray(draw(numpy_generator(generator), _shape(size, name), d))
         if out is not None:
-            return store(out, wrap(array))
+            return into(out, wrap(array))
         t = finish(array, requires_grad)
         if state.recorder is not None and hasattr(state.recorder, "random"):
             state.recorder.random(t)
@@ -138,7 +138,7 @@ def randint(
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     d = dtypes.as_numpy_dtype(dtype) or _INT64
     array = np.asarray(numpy_generator(generator).integers(low, high, _shape((size,), "randint"))).astype(d)
-    return store(out, wrap(array)) if out is not None else finish(array, requires_grad)
+    return into(out, wrap(array)) if out is not None else finish(array, requires_grad)
 
 
 def randint_like(input: Any, low: Any, high: Any = None, *, dtype: Any = None, **options: Any) -> Any:
@@ -158,7 +158,7 @@ def randperm(
     if n < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
     array = numpy_generator(generator).permutation(n).astype(dtypes.as_numpy_dtype(dtype) or _INT64)
-    return store(out, wrap(array)) if out is not None else finish(array, requires_grad)
+    return into(out, wrap(array)) if out is not None else finish(array, requires_grad)
 
 
 def bernoulli(input: Any, p: Any = None, *, generator: Any = None, out: Any = None) -> Any:
@@ -173,7 +173,7 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None, out: Any = No
     elif not 0 <= p <= 1:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
     array = (numpy_generator(generator).random(x._array.shape) < p).astype(x._array.dtype)
-    return store(out, wrap(array)) if out is not None else _fresh(array)
+    return into(out, wrap(array)) if out is not None else _fresh(array)
 
 
 def multinomial(
@@ -209,7 +209,7 @@ def multinomial(
         keys[rows == 0] = np.inf
         found = np.argsort(keys, axis=1)[:, :num_samples]
     array = found.astype(np.int64).reshape(*weights.shape[:-1], num_samples)
-    return store(out, wrap(array)) if out is not None else wrap(array)
+    return into(out, wrap(array)) if out is not None else wrap(array)
 
 
 def normal(
@@ -229,7 +229,7 @@ def normal(
     given = next((t._array.dtype for t in (mean, std) if isinstance(t, Variable)), None)
     d = dtypes.as_numpy_dtype(dtype) or given or dtypes.default.numpy
     array = np.asarray(_normal(numpy_generator(generator), shape, d) * s + m).astype(d)
-    return store(out, wrap(array)) if out is not None else finish(array, requires_grad)
+    return into(out, wrap(array)) if out is not None else finish(array, requires_grad)
 
 
 def poisson(input: Any, generator: Any = None) -> Any:

@@ -8,12 +8,13 @@ import numpy as np
 
 from ..core import dtypes
 from ..core.dtypes import FLOATS
+from ..core.state import state
 from ..core.variable import Variable
 from ..errors import IndexOutOfRange, message
 from ..ops import cumulative, reduce, select
 from ._args import axes, axis, cast, need_tensor
 from ._results import named
-from .inplace import store
+from .inplace import into
 
 __all__ = [
     "sum", "mean", "prod", "var", "std", "var_mean", "std_mean", "max", "min", "amax", "amin", "aminmax", "argmax",
@@ -32,8 +33,8 @@ _INT64 = np.dtype(np.int64)
 _sum, _mean = reduce.sum, reduce.mean
 
 
-def _done(result: Any, out: Any) -> Any:
-    return result if out is None else store(out, result)
+def _done(result: Any, out: Any, name: str = "") -> Any:
+    return result if out is None else into(out, result, name)
 
 
 def sum(
@@ -51,14 +52,30 @@ def sum(
     if dtype is None and x._array.dtype not in FLOATS:
         dtype = _INT64
     if dtype is not None:
-        x = cast(x, dtype)
+        x = _cast(x, dtype)
     dim = dim if axis is None else axis
     result = _sum(x, dim=dim if dim is None else axes(dim, x._array.ndim), keepdim=keepdim)
-    return result if out is None else store(out, result)
+    if dtype is not None and dtypes.as_numpy_dtype(dtype) == np.bool_:
+        result = cast(result, np.bool_)  # whether any entry is not 0
+    return result if out is None else into(out, result, "sum")
+
+
+def _cast(x: Any, dtype: Any) -> Any:
+    """``x`` in the dtype to reduce in; an integer one would silently cut the gradient off."""
+    wanted = dtypes.as_numpy_dtype(dtype)
+    if wanted not in FLOATS and x._requires and state.grad:
+        raise RuntimeError(f"Autograd not support dtype: {_NAMES[dtypes.from_numpy(wanted).name]}")
+    return cast(x, wanted)
 
 
 def _need_float(x: Any, dtype: Any, name: str) -> Any:
     if dtype is not None:
+        wanted = dtypes.as_numpy_dtype(dtype)
+        if wanted not in FLOATS:
+            raise RuntimeError(
+                f"{name}(): could not infer output dtype. Optional dtype must be either a floating point or complex "
+                f"dtype. Got: {_NAMES[dtypes.from_numpy(wanted).name]}"
+            )
         return cast(x, dtype)
     if x._array.dtype not in FLOATS:
         raise RuntimeError(
@@ -90,14 +107,17 @@ def mean(
         x = _need_float(x, dtype, "mean")
     dim = dim if axis is None else axis
     result = _mean(x, dim=dim if dim is None else axes(dim, x._array.ndim), keepdim=keepdim)
-    return result if out is None else store(out, result)
+    return result if out is None else into(out, result, "mean")
 
 
-def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Any:
+def nansum(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None, axis: Any = None
+) -> Any:
     """Sum with NaN counted as 0."""
     from ..ops.compare import where
 
     x = need_tensor(input, "nansum")
+    dim = dim if axis is None else axis
     return sum(where(x == x, x, 0.0) if x._array.dtype in FLOATS else x, dim, keepdim, dtype=dtype, out=out)
 
 
@@ -108,7 +128,7 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
         raise RuntimeError(
             f"nanmean(): expected input to have floating point or complex dtype but got {_NAMES[x._array.dtype.name]}"
         )
-    return _done(nansum(x, dim, keepdim, dtype=dtype) / sum(x == x, dim, keepdim), out)
+    return _done(nansum(x, dim, keepdim, dtype=dtype) / sum(x == x, dim, keepdim), out, "nanmean")
 
 
 def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Any:
@@ -117,7 +137,9 @@ def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
     if dtype is None and x._array.dtype not in FLOATS:
         dtype = _INT64
     where = None if dim is None else axis(dim, x._array.ndim)
-    return _done(reduce.prod(cast(x, dtype), dim=None if x._array.ndim == 0 else where, keepdim=keepdim), out)
+    x = x if dtype is None else _cast(x, dtype)
+    result = reduce.prod(x, dim=None if x._array.ndim == 0 else where, keepdim=keepdim)
+    return _done(result if dtype is None else cast(result, dtype), out, "prod")
 
 
 # --- spread ---------------------------------------------------------------------------------------------------------
@@ -148,7 +170,7 @@ def _spread(name: str, op: Any) -> Any:
         if x._array.dtype not in FLOATS:
             raise RuntimeError("std and var only support floating point and complex dtypes")
         where = axes(dim, x._array.ndim)
-        return _done(op(x, dim=where, keepdim=keepdim, correction=correction), out)
+        return _done(op(x, dim=where, keepdim=keepdim, correction=correction), out, name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = (
@@ -199,16 +221,16 @@ def _extreme(name: str, whole: Any, index: Any, pairwise: str, result: Any) -> A
         if other is not None or isinstance(dim, Variable):
             from . import pointwise
 
-            return _done(getattr(pointwise, pairwise)(x, dim if other is None else other), out)
+            return _done(getattr(pointwise, pairwise)(x, dim if other is None else other), out, name)
         if dim is None:
             _nonempty(x, None, name)
-            return _done(whole(x), out)
+            return _done(whole(x), out, name)
         i = _axis(dim, x._array.ndim)
         _nonempty(x, i, name)
         indices = index(x, dim=None if x._array.ndim == 0 else i, keepdim=keepdim)
         values = select.pick(x, indices, dim=i, keepdim=keepdim)
         if out is not None:
-            return result(store(out[0], values), store(out[1], indices))
+            return into(out, result(values, indices), name)
         return result(values, indices)
 
     function.__name__ = function.__qualname__ = name
@@ -229,7 +251,7 @@ def _over(name: str, op: Any) -> Any:
         x = need_tensor(input, name)
         where = axes(dim, x._array.ndim)
         _nonempty(x, where, name)
-        return _done(op(x, dim=where, keepdim=keepdim), out)
+        return _done(op(x, dim=where, keepdim=keepdim), out, name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = op.__doc__
@@ -241,6 +263,8 @@ amax, amin = _over("amax", reduce.amax), _over("amin", reduce.amin)
 
 def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False, out: Any = None) -> Any:
     """The smallest and the largest entry."""
+    if out is not None:
+        return into(out, aminmax(input, dim=dim, keepdim=keepdim), "aminmax")
     where = () if dim is None else dim
     return aminmax_result(amin(input, where, keepdim), amax(input, where, keepdim))
 
@@ -255,10 +279,10 @@ def _arg(name: str, op: Any) -> Any:
                 raise IndexOutOfRange(
                     message(f"{name}(): Expected reduction dim to be specified for input.numel() == 0.")
                 )
-            return _done(op(x, dim=None, keepdim=keepdim), out)
+            return _done(op(x, dim=None, keepdim=keepdim), out, name)
         where = axis(dim, x._array.ndim)
         _nonempty(x, where, name)
-        return _done(op(x, dim=None if x._array.ndim == 0 else where, keepdim=keepdim), out)
+        return _done(op(x, dim=None if x._array.ndim == 0 else where, keepdim=keepdim), out, name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = op.__doc__
@@ -276,7 +300,7 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False, *, out: Any = None) -
     x = need_tensor(input, "logsumexp")
     if x._array.dtype not in FLOATS:
         x = cast(x, dtypes.default.numpy)
-    return _done(reduce.logsumexp(x, dim=axes(dim, x._array.ndim), keepdim=keepdim), out)
+    return _done(reduce.logsumexp(x, dim=axes(dim, x._array.ndim), keepdim=keepdim), out, "logsumexp")
 
 
 def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None, dtype: Any = None) -> Any:
@@ -294,15 +318,18 @@ def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out
             f"{_NAMES[x._array.dtype.name]}"
         )
     x = cast(x, dtype)
-    return _done(reduce.norm(x, p=float(p), dim=axes(dim, x._array.ndim), keepdim=keepdim), out)
+    return _done(reduce.norm(x, p=float(p), dim=axes(dim, x._array.ndim), keepdim=keepdim), out, "norm")
 
 
 def _running(name: str, op: Any) -> Any:
     def function(input: Any, dim: Any, *, dtype: Any = None, out: Any = None) -> Any:
         x = need_tensor(input, name)
-        if dtype is None and x._array.dtype not in FLOATS and name != "logcumsumexp":
+        if dtype is None and x._array.dtype not in FLOATS:
+            if name == "logcumsumexp":
+                kind = _NAMES[x._array.dtype.name]
+                raise NotImplementedError(f"\"logcumsumexp_out_cpu\" not implemented for '{kind}'")
             dtype = _INT64
-        return _done(op(cast(x, dtype), dim=axis(dim, x._array.ndim)), out)
+        return _done(op(cast(x, dtype), dim=axis(dim, x._array.ndim)), out, name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = op.__doc__
@@ -319,7 +346,7 @@ def _logical(name: str, op: Any) -> Any:
         result = op(x, dim=axes(dim, x._array.ndim), keepdim=keepdim)
         if x._array.dtype == np.uint8:  # PyTorch keeps bytes as bytes
             result = cast(result, np.uint8)
-        return _done(result, out)
+        return _done(result, out, name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = op.__doc__

@@ -16,6 +16,7 @@ from ..ops import index as ops
 from ..ops import join, layout
 from ..ops.sort import argsort as argsort_op
 from ._args import axis, need_tensor
+from .inplace import into
 
 __all__ = [
     "argsort", "argwhere", "cartesian_prod", "combinations", "isin", "meshgrid", "msort", "sort", "topk", "unique",
@@ -47,6 +48,8 @@ def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = Fal
     >>> torch.sort(torch.tensor([3.0, 1.0, 2.0])).indices
     tensor([1, 2, 0])
     """
+    if out is not None:
+        return into(out, sort(input, dim, descending, stable), "sort")
     x = need_tensor(input, "sort")
     d = axis(dim, x._array.ndim)
     order = argsort_op(x, dim=d, descending=bool(descending))
@@ -63,11 +66,15 @@ def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = 
 
 def msort(input: Any, *, out: Any = None) -> Any:
     """Sorted along axis 0."""
+    if out is not None:
+        return into(out, msort(input), "msort")
     return sort(input, 0).values
 
 
 def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True, *, out: Any = None) -> Any:
     """The k largest (or smallest) entries along ``dim``, in order, and where they are."""
+    if out is not None:
+        return into(out, topk(input, k, dim, largest, sorted), "topk")
     x = need_tensor(input, "topk")
     d = axis(dim, x._array.ndim)
     n = x._array.shape[d] if x._array.ndim else 1

@@ -9,13 +9,14 @@ import numpy as np
 from ..core import dtypes
 from ..core.dtypes import FLOATS
 from ..core.op import registry
+from ..core.state import state
 from ..core.variable import Variable, wrap
 from ..ops import elementwise, order, select
 from ..ops.compare import where
 from ..ops.layout import reshape
 from ._args import axis, cast, need_tensor
 from ._results import named
-from .inplace import store
+from .inplace import into
 
 __all__ = [
     "median", "nanmedian", "mode", "kthvalue", "cummax", "cummin", "quantile", "nanquantile", "bincount", "histc",
@@ -35,9 +36,8 @@ def _picked(name: str, x: Any, indices: Any, dim: int, keepdim: bool, out: Any =
     if x._array.ndim and not keepdim:
         indices = wrap(np.squeeze(indices._array, dim))
     values = select.pick(x, indices, dim=dim, keepdim=keepdim)
-    if out is not None:
-        values, indices = store(out[0], values), store(out[1], indices)
-    return _Results[name](values, indices)
+    result = _Results[name](values, indices)
+    return result if out is None else into(out, result, name)
 
 
 def _median(name: str, ignore_nan: bool) -> Any:
@@ -49,7 +49,13 @@ def _median(name: str, ignore_nan: bool) -> Any:
             flat = reshape(x, shape=(-1,))
             if not x._array.size:
                 return x.sum() * float("nan")
-            return _picked(name, flat, order.median_index(flat, dim=0, ignore_nan=ignore_nan), 0, False)[0]
+            middle = _picked(name, flat, order.median_index(flat, dim=0, ignore_nan=ignore_nan), 0, False)[0]
+            if not (state.grad and middle._requires):
+                return middle
+            # Entries equal to the median share its gradient, as in PyTorch.
+            m = middle.detach()
+            equal = (flat == m) | ((flat != flat) & (m != m))
+            return registry["amax"].call(where(equal, flat, -np.inf), dim=None, keepdim=False)
         i = axis(dim, x._array.ndim)
         return _picked(name, x, order.median_index(x, dim=i, ignore_nan=ignore_nan), i, keepdim, out)
 
@@ -81,6 +87,8 @@ def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False, *, out: A
 
 def _running(name: str, op: Any) -> Any:
     def function(input: Any, dim: int, *, out: Any = None) -> Any:
+        if out is not None:
+            return into(out, function(input, dim), name)
         x = need_tensor(input, name)
         i = axis(dim, x._array.ndim)
         indices = op(x, dim=i)
@@ -132,7 +140,7 @@ def _quantile(name: str, ignore_nan: bool) -> Any:
             result = reshape(result, shape=(points.size, *shape))
         if not points.ndim:
             result = reshape(result, shape=result._array.shape[1:])
-        return result if out is None else store(out, result)
+        return result if out is None else into(out, result)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = "The q-quantiles (q in [0, 1], a number or 1-d tensor) of all entries or along ``dim``" + (
@@ -189,7 +197,11 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
 
 def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0, *, out: Any = None) -> Any:
     """Counts in equal bins between min and max (the data's own when both are equal)."""
+    if out is not None:
+        return into(out, histc(input, bins, min, max), "histc")
     a = need_tensor(input, "histc")._array
+    if a.dtype not in FLOATS:
+        raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{dtypes.TORCH_NAMES[input.dtype.name]}'")
     low, high = float(min), float(max)
     if low == high and a.size:
         low, high = float(a.min()), float(a.max())
@@ -216,6 +228,12 @@ def searchsorted(
     sorter: Any = None, out: Any = None,
 ) -> Any:  # fmt: skip
     """Where ``input`` would be inserted in ``sorted_sequence`` (last axis) to keep it sorted."""
+    if out is not None:
+        return into(
+            out,
+            searchsorted(sorted_sequence, input, out_int32=out_int32, right=right, side=side, sorter=sorter),
+            "searchsorted",
+        )
     s = need_tensor(sorted_sequence, "searchsorted")
     if sorter is not None:
         s = wrap(np.take_along_axis(s._array, sorter._array, -1))
@@ -226,6 +244,8 @@ def searchsorted(
 
 def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False, out: Any = None) -> Any:
     """The number of the bucket between boundaries that each entry falls in."""
+    if out is not None:
+        return into(out, bucketize(input, boundaries, out_int32=out_int32, right=right), "bucketize")
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 

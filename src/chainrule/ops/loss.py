@@ -122,7 +122,7 @@ def _huber_calls(r):
 
 
 def _clip(d, delta):
-    return where(abs(d) < delta, d, delta * sign(d))
+    return where(abs(d) >= delta, delta * sign(d), d)  # NaN stays NaN
 
 
 @op("*s, *s -> ?", formula="huber({x} − {y}), {reduction}", derived=derived_huber, broadcasts=True, promotes="common",
