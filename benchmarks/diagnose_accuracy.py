@@ -1,8 +1,8 @@
 """How often ``chainrule.diagnose`` is right: planted faults and healthy networks, both halves of the corpus.
 
-    python benchmarks/diagnose_accuracy.py              # chainrule's models
-    python benchmarks/diagnose_accuracy.py --torch      # PyTorch's as well
-    python benchmarks/diagnose_accuracy.py --show tuned # the cases that went wrong, of the half used for tuning
+python benchmarks/diagnose_accuracy.py              # chainrule's models
+python benchmarks/diagnose_accuracy.py --torch      # PyTorch's as well
+python benchmarks/diagnose_accuracy.py --show tuned # the cases that went wrong, of the half used for tuning
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.illnesses.score import cases, held_out, run, summary  # noqa: E402
+from tests.illnesses.score import cases, held_out, run, summary
 
 
 def main() -> None:
@@ -34,14 +34,18 @@ def main() -> None:
         ("all", results),
     ):
         s = summary(part)
-        print(f"{name:<9} {s['faults']:>4.0f} faults {s['healthy']:>4.0f} healthy   precision {s['precision']:.3f}   recall {s['recall']:.3f}   "
-              f"cause first {s['cause first']:.3f}   false alarms {s['false alarms']:.0f}")  # fmt: skip
+        shares = "   ".join(f"{key} {s[key]:.3f}" for key in ("precision", "recall", "cause first"))
+        counts = f"{s['faults']:>4.0f} faults {s['healthy']:>4.0f} healthy"
+        print(f"{name:<9} {counts}   {shares}   false alarms {s['false alarms']:.0f}")
     print(f"{len(results)} diagnoses in {time.perf_counter() - start:.1f} s")
     if args.show or args.case:
         for r in results:
             wrong = r.error or (r.case.expected and not r.right_first) or (not r.case.expected and r.detected)
             if args.case or (wrong and (args.show == "all" or not held_out(r.case.name))):
-                print(f"  {r.case.library:<9} {r.case.name:<30} expected {'/'.join(r.case.expected) or 'nothing'}: {r.codes} ({r.hidden}) {r.error[:150]}")
+                print(
+                    f"  {r.case.library:<9} {r.case.name:<30} expected {'/'.join(r.case.expected) or 'nothing'}: "
+                    f"{r.codes} ({r.hidden}) {r.error[:150]}"
+                )
                 if args.cures:
                     print("     ", r.cures)
 

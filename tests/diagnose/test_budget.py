@@ -89,7 +89,9 @@ def test_activation_and_weight_parts_are_what_the_formulas_say() -> None:
     delta = p / len(p) @ net[4].weight.detach().numpy()
     s = h2.detach().numpy()
     through = delta * s * (1 - s)
-    assert math.isclose(layer.parts["activation"], math.log(np.linalg.norm(through) / np.linalg.norm(delta)), abs_tol=1e-9)
+    assert math.isclose(
+        layer.parts["activation"], math.log(np.linalg.norm(through) / np.linalg.norm(delta)), abs_tol=1e-9
+    )
     below = through @ net[2].weight.detach().numpy()
     assert math.isclose(layer.parts["weight"], math.log(np.linalg.norm(below) / np.linalg.norm(through)), abs_tol=1e-9)
 

@@ -34,5 +34,6 @@ def test_the_command(tmp_path: Any) -> None:
     file = tmp_path / "picture.svg"
     result = CliRunner().invoke(main, ["demo", "vanishing", "--save", str(file)])
     assert result.exit_code == 0
-    assert "1. " in result.output and "3. " in result.output
+    assert "1. " in result.output
+    assert "3. " in result.output
     ElementTree.fromstring(file.read_text(encoding="utf-8"))

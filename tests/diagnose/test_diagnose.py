@@ -25,7 +25,7 @@ def _everything(net: Any, optimizer: Any) -> list[Any]:
         [None if p.grad is None else p.grad._array.tobytes() for p in net.parameters()],
         repr(optimizer.state_dict()),
         torch.get_rng_state()._array.tobytes(),
-        np.random.get_state()[1].tobytes(),  # noqa: NPY002
+        np.random.get_state()[1].tobytes(),
         random.getstate(),
         [m.training for m in net.modules()],
     ]
@@ -84,7 +84,9 @@ def test_a_cure_is_measured_and_the_best_comes_first() -> None:
     assert finding.code == "vanishing-gradient"
     helped = [c for c in finding.cures if c.helped]
     failed = [c for c in finding.cures if not c.helped]
-    assert helped and failed and finding.cures == helped + failed
+    assert helped
+    assert failed
+    assert finding.cures == helped + failed
     assert [c.after for c in helped] == sorted(c.after for c in helped)
     best = helped[0]
     assert best.after < 0.5 < 2.0 < best.before
@@ -111,7 +113,8 @@ def test_a_healthy_network_gets_a_checklist() -> None:
         "data", "initial loss", "overfit one batch", "gradient flow", "update ratios", "units",
     ]  # fmt: skip
     assert all(ok for _, ok, _ in found.checklist)
-    assert "nothing found" in str(found) and "ln 10" in str(found)
+    assert "nothing found" in str(found)
+    assert "ln 10" in str(found)
     assert json.loads(found.to_json())["healthy"] is True
 
 
@@ -136,7 +139,9 @@ def test_the_slope_of_a_root_at_zero() -> None:
     torch.manual_seed(0)
     x, y = digits(16)
     net = nn.Sequential(nn.Linear(64, 10))
-    finding = torch.diagnose(net, lambda out, t: torch.sqrt((out * 0) ** 2).sum() + F.cross_entropy(out, t), (x, y), cures=False).findings[0]
+    finding = torch.diagnose(
+        net, lambda out, t: torch.sqrt((out * 0) ** 2).sum() + F.cross_entropy(out, t), (x, y), cures=False
+    ).findings[0]
     assert finding.code == "nonfinite"
     assert finding.numbers["op"] == "sqrt"
     assert "backward" in finding.title
@@ -164,7 +169,8 @@ def test_the_spectrum_sums_to_the_gradient() -> None:
     net = NETS["residual"]().double()
     x, y = digits(32)
     s = torch.diagnose.spectrum(net, F.cross_entropy, (x.double(), y))
-    assert s.blocks == 6 and len(s.parts) == 7
+    assert s.blocks == 6
+    assert len(s.parts) == 7
     F.cross_entropy(net(x.double()), y).backward()
     np.testing.assert_allclose(s.total, net[0].weight.grad.numpy(), rtol=1e-10, atol=1e-14)  # n roundings of float64
 

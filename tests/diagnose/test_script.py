@@ -38,7 +38,10 @@ SCRIPTS = {
     "stale-gradients": GOOD.replace("        optimizer.zero_grad()\n", ""),
     "dropout-at-evaluation": GOOD.replace("    net.eval()\n", ""),
     "double-softmax": GOOD.replace("criterion(net(x[i:i+32])", "criterion(torch.softmax(net(x[i:i+32]), dim=1)"),
-    "clipping": GOOD.replace("        optimizer.step()", "        torch.nn.utils.clip_grad_norm_(net.parameters(), 1e-4)\n        optimizer.step()"),
+    "clipping": GOOD.replace(
+        "        optimizer.step()",
+        "        torch.nn.utils.clip_grad_norm_(net.parameters(), 1e-4)\n        optimizer.step()",
+    ),
     "label-range": GOOD.replace("y[i:i+32])", "y[i:i+32] + 1)"),
     "lr-too-large": "optimizer = torch.optim.SGD(net.parameters(), lr=300.0)\n" + GOOD,
     "not-in-optimizer": "optimizer = torch.optim.SGD(net[0].parameters(), lr=0.1)\n" + GOOD,
@@ -72,7 +75,9 @@ def test_a_good_script_is_healthy(tmp_path: Path) -> None:
 
 def test_lines_are_the_scripts_own(tmp_path: Path) -> None:
     code, text = _run(tmp_path, SCRIPTS["double-softmax"], "--no-cures")
-    line = (HEAD + SCRIPTS["double-softmax"]).splitlines().index("        loss = criterion(torch.softmax(net(x[i:i+32]), dim=1), y[i:i+32])") + 1
+    line = (HEAD + SCRIPTS["double-softmax"]).splitlines().index(
+        "        loss = criterion(torch.softmax(net(x[i:i+32]), dim=1), y[i:i+32])"
+    ) + 1
     assert code == 1
     assert f"script.py:{line}" in text
 
@@ -85,7 +90,11 @@ def test_a_cure_is_tried(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("body", "sentence"),
-    [("", "never trains"), ("raise KeyError('boom')", "fails before it trains"), ("import sys; sys.exit(3)", "exit code 3")],
+    [
+        ("", "never trains"),
+        ("raise KeyError('boom')", "fails before it trains"),
+        ("import sys; sys.exit(3)", "exit code 3"),
+    ],
 )
 def test_scripts_that_cannot_be_diagnosed(tmp_path: Path, body: str, sentence: str) -> None:
     code, text = _run(tmp_path, body)

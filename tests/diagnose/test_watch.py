@@ -57,7 +57,8 @@ def test_it_sees_a_learning_rate_that_is_too_large() -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=20.0)
     watch = torch.watch(net, optimizer)
     _train(net, optimizer, 300, watch)
-    assert watch.findings and watch.findings[0].code in ("lr-too-large", "nonfinite")
+    assert watch.findings
+    assert watch.findings[0].code in ("lr-too-large", "nonfinite")
 
 
 def test_updates_are_measured_between_samples() -> None:
@@ -65,7 +66,7 @@ def test_updates_are_measured_between_samples() -> None:
     net = nn.Sequential(nn.Linear(64, 10))
     optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
     watch = torch.watch(net, optimizer, budget=1e9)  # sample as often as it may
-    x, y = digits(32)
+    _x, _y = digits(32)
     with torch.no_grad():
         net[0].weight.fill_(1.0)
     net[0].weight.grad = torch.full((10, 64), 0.25)

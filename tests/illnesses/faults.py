@@ -65,7 +65,11 @@ def _wild_rnn(tb: Any) -> Any:
 _flow("rnn_exploding", ("exploding-gradient", "init-scale"), _wild_rnn, "rows")
 _flow("transformer_no_skip", ("vanishing-gradient",), lambda tb: transformer(tb, 8, residual=False, norm=False), "rows")
 _flow("tanh_large_weights", ("saturation", "init-scale"), lambda tb: _scaled(tb, mlp(tb, "Tanh", 3), 1.5))
-_flow("sigmoid_large_weights", ("saturation", "init-scale", "vanishing-gradient"), lambda tb: _scaled(tb, mlp(tb, "Sigmoid", 3), 3.0))
+_flow(
+    "sigmoid_large_weights",
+    ("saturation", "init-scale", "vanishing-gradient"),
+    lambda tb: _scaled(tb, mlp(tb, "Sigmoid", 3), 3.0),
+)
 _flow("cnn_tanh_saturated", ("saturation", "init-scale"), lambda tb: _scaled(tb, cnn(tb, "Tanh"), 3.0), "image")
 _flow("init_large_shallow", ("init-scale", "initial-loss"), lambda tb: _scaled(tb, mlp(tb, "ReLU", 2), 1.0))
 _flow("init_small_shallow", ("init-scale", "vanishing-gradient"), lambda tb: _scaled(tb, mlp(tb, "ReLU", 3), 0.003))
@@ -116,7 +120,9 @@ def softmax_then_cross_entropy(tb: Any) -> Given:
 
 @fault("double-softmax")
 def softmax_in_cnn(tb: Any) -> Given:
-    return Given(tb.nn.Sequential(*cnn(tb).children(), tb.nn.Softmax(dim=1)), tb.nn.CrossEntropyLoss(), digits(tb, shape="image"))
+    return Given(
+        tb.nn.Sequential(*cnn(tb).children(), tb.nn.Softmax(dim=1)), tb.nn.CrossEntropyLoss(), digits(tb, shape="image")
+    )
 
 
 @fault("double-softmax")
@@ -127,7 +133,11 @@ def softmax_in_loss(tb: Any) -> Given:
 @fault("double-softmax")
 def sigmoid_then_bce_logits(tb: Any) -> Given:
     x, y = digits(tb)
-    return Given(tb.nn.Sequential(*mlp(tb, n_out=1).children(), tb.nn.Sigmoid()), tb.nn.BCEWithLogitsLoss(), (x, (y > 4).float().reshape(-1, 1)))
+    return Given(
+        tb.nn.Sequential(*mlp(tb, n_out=1).children(), tb.nn.Sigmoid()),
+        tb.nn.BCEWithLogitsLoss(),
+        (x, (y > 4).float().reshape(-1, 1)),
+    )
 
 
 @fault("missing-softmax")
@@ -183,7 +193,9 @@ def column_against_row_by_hand(tb: Any) -> Given:
 @fault("target-range")
 def tanh_cannot_reach(tb: Any) -> Given:
     x, y = diabetes(tb)
-    return Given(tb.nn.Sequential(*mlp(tb, n_in=10, n_out=1).children(), tb.nn.Sigmoid()), tb.nn.MSELoss(), (x, 100 + 50 * y))
+    return Given(
+        tb.nn.Sequential(*mlp(tb, n_in=10, n_out=1).children(), tb.nn.Sigmoid()), tb.nn.MSELoss(), (x, 100 + 50 * y)
+    )
 
 
 @fault("target-range")
@@ -306,7 +318,11 @@ def loss_of_argmax(tb: Any) -> Given:
 
 @fault("graph-cut")
 def through_numpy(tb: Any) -> Given:
-    return Given(_net(tb, lambda s, x: s.c(tb.relu(s.b(tb.from_numpy(tb.relu(s.a(x)).detach().numpy() * 1))))), _ce(tb), digits(tb))
+    return Given(
+        _net(tb, lambda s, x: s.c(tb.relu(s.b(tb.from_numpy(tb.relu(s.a(x)).detach().numpy() * 1))))),
+        _ce(tb),
+        digits(tb),
+    )
 
 
 @fault("graph-cut")
@@ -381,7 +397,9 @@ def keep_probability(tb: Any) -> Given:
 # --- optimizer and loop -----------------------------------------------------------------------------------------------
 
 
-def _with(name: str, expected: str, make: Callable[[Any], Any], optimizer: Callable[[Any, Any], Any], shape: str = "flat") -> None:
+def _with(
+    name: str, expected: str, make: Callable[[Any], Any], optimizer: Callable[[Any, Any], Any], shape: str = "flat"
+) -> None:
     def build(tb: Any) -> Given:
         model = make(tb)
         return Given(model, _ce(tb), digits(tb, shape=shape), {"optimizer": optimizer(tb, model)})
@@ -467,13 +485,17 @@ def log_of_zero(tb: Any) -> Given:
 
 @fault("nonfinite")
 def exp_overflows(tb: Any) -> Given:
-    return Given(mlp(tb), lambda out, y: (tb.exp(out * 5000) / tb.exp(out * 5000).sum(1, keepdim=True)).mean(), digits(tb))
+    return Given(
+        mlp(tb), lambda out, y: (tb.exp(out * 5000) / tb.exp(out * 5000).sum(1, keepdim=True)).mean(), digits(tb)
+    )
 
 
 @fault("nonfinite")
 def root_of_zero(tb: Any) -> Given:
     """The value √0 = 0 is fine, its slope is not."""
-    return Given(mlp(tb), lambda out, y: tb.sqrt(((out - out.detach()) ** 2).sum(1)).mean() + _ce(tb)(out, y), digits(tb))
+    return Given(
+        mlp(tb), lambda out, y: tb.sqrt(((out - out.detach()) ** 2).sum(1)).mean() + _ce(tb)(out, y), digits(tb)
+    )
 
 
 @fault("nonfinite-parameter")
@@ -482,6 +504,3 @@ def nan_weights(tb: Any) -> Given:
     with tb.no_grad():
         model[2].weight[0, 0] = float("nan")
     return Given(model, _ce(tb), digits(tb))
-
-
-

@@ -23,7 +23,13 @@ def _ce(tb: Any) -> Any:
     return tb.nn.functional.cross_entropy
 
 
-def _register(name: str, make: Callable[[Any], Any], shape: str = "flat", n: int = 128, optimizer: Callable[[Any, Any], Any] | None = None) -> None:
+def _register(
+    name: str,
+    make: Callable[[Any], Any],
+    shape: str = "flat",
+    n: int = 128,
+    optimizer: Callable[[Any, Any], Any] | None = None,
+) -> None:
     def build(tb: Any) -> Given:
         model = make(tb)
         options = {} if optimizer is None else {"optimizer": optimizer(tb, model)}
@@ -60,10 +66,24 @@ _register("transformer_2", lambda tb: transformer(tb), "rows")
 _register("transformer_6", lambda tb: transformer(tb, 6), "rows")
 _register("transformer_post_norm", lambda tb: transformer(tb, 2, pre_norm=False), "rows")
 _register("mlp_sgd", lambda tb: mlp(tb), optimizer=lambda tb, m: tb.optim.SGD(m.parameters(), lr=0.1))
-_register("mlp_momentum", lambda tb: mlp(tb), optimizer=lambda tb, m: tb.optim.SGD(m.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4))
+_register(
+    "mlp_momentum",
+    lambda tb: mlp(tb),
+    optimizer=lambda tb, m: tb.optim.SGD(m.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4),
+)
 _register("mlp_adam", lambda tb: mlp(tb), optimizer=lambda tb, m: tb.optim.Adam(m.parameters(), lr=1e-3))
-_register("cnn_adamw", lambda tb: cnn(tb), "image", optimizer=lambda tb, m: tb.optim.AdamW(m.parameters(), lr=3e-3, weight_decay=0.05))
-_register("transformer_adamw", lambda tb: transformer(tb), "rows", optimizer=lambda tb, m: tb.optim.AdamW(m.parameters(), lr=1e-3))
+_register(
+    "cnn_adamw",
+    lambda tb: cnn(tb),
+    "image",
+    optimizer=lambda tb, m: tb.optim.AdamW(m.parameters(), lr=3e-3, weight_decay=0.05),
+)
+_register(
+    "transformer_adamw",
+    lambda tb: transformer(tb),
+    "rows",
+    optimizer=lambda tb, m: tb.optim.AdamW(m.parameters(), lr=1e-3),
+)
 _register("mlp_sgd_slow", lambda tb: mlp(tb), optimizer=lambda tb, m: tb.optim.SGD(m.parameters(), lr=0.01))
 
 
@@ -99,7 +119,11 @@ def binary_logits(tb: Any) -> Given:
 @healthy
 def binary_sigmoid(tb: Any) -> Given:
     x, y = digits(tb)
-    return Given(tb.nn.Sequential(*mlp(tb, n_out=1).children(), tb.nn.Sigmoid()), tb.nn.BCELoss(), (x, (y > 4).float().reshape(-1, 1)))
+    return Given(
+        tb.nn.Sequential(*mlp(tb, n_out=1).children(), tb.nn.Sigmoid()),
+        tb.nn.BCELoss(),
+        (x, (y > 4).float().reshape(-1, 1)),
+    )
 
 
 @healthy
@@ -125,7 +149,9 @@ def label_smoothing_sum(tb: Any) -> Given:
 @healthy
 def autoencoder(tb: Any) -> Given:
     x, _ = digits(tb)
-    return Given(tb.nn.Sequential(tb.nn.Linear(64, 16), tb.nn.Tanh(), tb.nn.Linear(16, 64)), tb.nn.functional.mse_loss, (x, x))
+    return Given(
+        tb.nn.Sequential(tb.nn.Linear(64, 16), tb.nn.Tanh(), tb.nn.Linear(16, 64)), tb.nn.functional.mse_loss, (x, x)
+    )
 
 
 @healthy

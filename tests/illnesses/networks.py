@@ -74,7 +74,16 @@ def he(tb: Any, model: Any, nonlinearity: str = "relu") -> Any:
     return model
 
 
-def mlp(tb: Any, act: str = "ReLU", depth: int = 2, width: int = 64, n_in: int = 64, n_out: int = 10, norm: str = "", drop: float = 0.0) -> Any:
+def mlp(
+    tb: Any,
+    act: str = "ReLU",
+    depth: int = 2,
+    width: int = 64,
+    n_in: int = 64,
+    n_out: int = 10,
+    norm: str = "",
+    drop: float = 0.0,
+) -> Any:
     """Linear (norm) activation (dropout), ``depth`` times, and a linear head."""
     nn = tb.nn
     layers: list[Any] = []
@@ -136,7 +145,9 @@ def handmade(tb: Any, hidden: int = 32, steps: int = 8, act: str = "tanh", repea
     return Cell()
 
 
-def transformer(tb: Any, depth: int = 2, width: int = 32, pre_norm: bool = True, residual: bool = True, norm: bool = True) -> Any:
+def transformer(
+    tb: Any, depth: int = 2, width: int = 32, pre_norm: bool = True, residual: bool = True, norm: bool = True
+) -> Any:
     """Blocks of single-head attention and an MLP over the 8 rows of an image, mean pooling, a head."""
     nn = tb.nn
 
@@ -192,4 +203,6 @@ def resnet(tb: Any, depth: int = 12, width: int = 32, act: str = "ReLU", scale: 
         def forward(self, x: Any) -> Any:
             return x + scale * self.b(self.act(self.a(self.norm(x))))
 
-    return nn.Sequential(nn.Linear(64, width), *[Block() for _ in range(depth)], nn.LayerNorm(width), nn.Linear(width, 10))
+    return nn.Sequential(
+        nn.Linear(64, width), *[Block() for _ in range(depth)], nn.LayerNorm(width), nn.Linear(width, 10)
+    )

@@ -61,7 +61,9 @@ def run(case: Case, cures: bool = False) -> Result:
         warnings.simplefilter("ignore")
         try:
             given = case.build(tb)
-            found = chainrule.diagnose(given.model, given.loss, given.batch, cures=cures, progress=False, **given.options)
+            found = chainrule.diagnose(
+                given.model, given.loss, given.batch, cures=cures, progress=False, **given.options
+            )
         except Exception as error:
             return Result(case, [], [], f"{type(error).__name__}: {error}", [])
     return Result(case, found.codes, [c.code for f in found.findings for c in f.consequences], "",

@@ -36,7 +36,9 @@ def demo_command(name: str, save: Path | None, as_json: bool) -> None:
             side.name: {"loss": side.losses[-1], "accuracy": side.accuracy, "flow": side.flow, "losses": side.losses}
             for side in (outcome.ill, outcome.cured)
         }
-        click.echo(json.dumps({"demo": name, "sides": sides, "sentences": outcome.sentences, "seconds": outcome.seconds}))
+        click.echo(
+            json.dumps({"demo": name, "sides": sides, "sentences": outcome.sentences, "seconds": outcome.seconds})
+        )
         return
     click.echo(str(outcome))
     if save is not None:

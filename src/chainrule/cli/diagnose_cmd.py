@@ -15,9 +15,13 @@ __all__ = ["diagnose_command"]
 @click.option("--steps", type=click.IntRange(1), default=12, show_default=True, help="Optimizer steps to watch.")
 @click.option("--no-cures", is_flag=True, help="Do not try cures.")
 @click.option("--picture", is_flag=True, help="Also draw the gradient flow.")
-@click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Write the diagnosis to FILE (.svg, .json or .txt).")
+@click.option(
+    "--save", type=click.Path(path_type=Path), metavar="FILE", help="Write the diagnosis to FILE (.svg, .json or .txt)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, nothing else.")
-def diagnose_command(script: Path, args: tuple[str, ...], steps: int, no_cures: bool, picture: bool, save: Path | None, as_json: bool) -> None:
+def diagnose_command(
+    script: Path, args: tuple[str, ...], steps: int, no_cures: bool, picture: bool, save: Path | None, as_json: bool
+) -> None:
     """Run SCRIPT (with ARGS) for a few training steps, watch it, and say why its network does not learn.
 
     The script is ordinary code written with chainrule; what it prints goes to standard error. Exit status 1 when

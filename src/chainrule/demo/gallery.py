@@ -127,8 +127,11 @@ def _scaled(model: Any, factor: float) -> Any:
 def train(side: Side, data: tuple[Any, Any, Any, Any], steps: int, batch: int) -> None:
     """SGD (or Adam) on random batches; keeps the loss and the gradient's norm of every step."""
     x, y, xt, yt = data
-    kinds = {"sgd": lambda p: torch.optim.SGD(p, lr=side.lr), "momentum": lambda p: torch.optim.SGD(p, lr=side.lr, momentum=0.9),
-             "adam": lambda p: torch.optim.Adam(p, lr=side.lr)}  # fmt: skip
+    kinds = {
+        "sgd": lambda p: torch.optim.SGD(p, lr=side.lr),
+        "momentum": lambda p: torch.optim.SGD(p, lr=side.lr, momentum=0.9),
+        "adam": lambda p: torch.optim.Adam(p, lr=side.lr),
+    }
     optimizer = kinds[side.optimizer](list(side.model.parameters()))
     rng = np.random.default_rng(1)
     side.model.train()
@@ -159,7 +162,10 @@ def measure(side: Side, data: tuple[Any, Any, Any, Any]) -> Any:
         tape = subject.record(subject.copy()[0])
     budget = budget_of(tape)
     side.flow = [math.exp(max(layer.above, -80)) for layer in budget.layers] if budget else []
-    side.extra = [max((saturation(s) for s in tape.steps), default=0.0), max((d[0] for d in map(dead_units, tape.steps) if d), default=0.0)]
+    side.extra = [
+        max((saturation(s) for s in tape.steps), default=0.0),
+        max((d[0] for d in map(dead_units, tape.steps) if d), default=0.0),
+    ]
     return budget
 
 
@@ -188,7 +194,10 @@ def _end(side: Side) -> str:
 
 
 def _result(a: Side, b: Side) -> str:
-    return f"After the same {len(b.losses)} steps the loss is {_end(a)} against {_end(b)}, the accuracy on unseen digits {a.accuracy:.0%} against {b.accuracy:.0%}."
+    return (
+        f"After the same {len(b.losses)} steps the loss is {_end(a)} against {_end(b)}, the accuracy on unseen "
+        f"digits {a.accuracy:.0%} against {b.accuracy:.0%}."
+    )
 
 
 def _ratio(side: Side) -> str:
@@ -203,8 +212,14 @@ def _vanishing() -> tuple[Side, Side]:
 def _tell_vanishing(a: Side, b: Side) -> Any:
     per = (a.flow[0] / a.flow[-1]) ** (1 / (len(a.flow) - 1))
     return _two(a, b), (
-        f"σ′(x) = σ(x)(1 − σ(x)) is at most 1/4, and times a small weight matrix every layer keeps only {per:.2g} of the gradient: {_ratio(a)} is left at the first.",
-        "ReLU's derivative is 1 where a unit is on, and He's weights (variance 2/fan-in) make up for those that are off: the product stays near 1.",
+        (
+            f"σ′(x) = σ(x)(1 − σ(x)) is at most 1/4, and times a small weight matrix every layer keeps only {per:.2g} "
+            f"of the gradient: {_ratio(a)} is left at the first."
+        ),
+        (
+            "ReLU's derivative is 1 where a unit is on, and He's weights (variance 2/fan-in) make up for those that "
+            "are off: the product stays near 1."
+        ),
         _result(a, b),
     )
 
@@ -219,8 +234,14 @@ def _exploding() -> tuple[Side, Side]:
 def _tell_exploding(a: Side, b: Side) -> Any:
     per = (a.flow[0] / a.flow[-1]) ** (1 / (len(a.flow) - 1))
     return _two(a, b), (
-        f"Every layer multiplies the gradient by {per:.2g}, so after 12 layers it is {_ratio(a)} times as large at the first layer: one step throws the weights away.",
-        "He's initialisation has variance 2/fan-in: exactly what keeps the length of forward signal and backward gradient through a ReLU layer.",
+        (
+            f"Every layer multiplies the gradient by {per:.2g}, so after 12 layers it is {_ratio(a)} times as large "
+            "at the first layer: one step throws the weights away."
+        ),
+        (
+            "He's initialisation has variance 2/fan-in: exactly what keeps the length of forward signal and backward "
+            "gradient through a ReLU layer."
+        ),
         _result(a, b),
     )
 
@@ -235,8 +256,14 @@ def _dead() -> tuple[Side, Side]:
 
 def _tell_dead(a: Side, b: Side) -> Any:
     return _two(a, b), (
-        f"With biases of −8 (as one far too large step leaves them) {a.extra[1]:.0%} of the second layer's ReLU units are off for every digit, and relu′ = 0 there.",
-        "A dead unit gets gradient 0, so nothing ever changes it; leaky ReLU keeps a slope (here 0.1) on that side and lets it come back.",
+        (
+            f"With biases of −8 (as one far too large step leaves them) {a.extra[1]:.0%} of the second layer's ReLU "
+            "units are off for every digit, and relu′ = 0 there."
+        ),
+        (
+            "A dead unit gets gradient 0, so nothing ever changes it; leaky ReLU keeps a slope (here 0.1) on that "
+            "side and lets it come back."
+        ),
         _result(a, b),
     )
 
@@ -250,8 +277,14 @@ def _saturation() -> tuple[Side, Side]:
 
 def _tell_saturation(a: Side, b: Side) -> Any:
     return _two(a, b), (
-        f"Weights 8 times too large push {a.extra[0]:.0%} of a layer's tanh units to ±1, where tanh′ = 1 − tanh² is nearly 0.",
-        f"With Xavier's weights (variance 1/fan-in) the pre-activations stay near ±1 and only {b.extra[0]:.0%} are saturated.",
+        (
+            f"Weights 8 times too large push {a.extra[0]:.0%} of a layer's tanh units to ±1, where tanh′ = 1 − tanh² "
+            "is nearly 0."
+        ),
+        (
+            f"With Xavier's weights (variance 1/fan-in) the pre-activations stay near ±1 and only {b.extra[0]:.0%} "
+            "are saturated."
+        ),
         _result(a, b),
     )
 
@@ -260,7 +293,9 @@ def _residual() -> tuple[Side, Side]:
     def net(skip: bool) -> Any:
         depth = 24
         torch.manual_seed(3)
-        return nn.Sequential(nn.Linear(64, 32), *[Block(32, skip, 1 / math.sqrt(depth)) for _ in range(depth)], nn.Linear(32, 10))
+        return nn.Sequential(
+            nn.Linear(64, 32), *[Block(32, skip, 1 / math.sqrt(depth)) for _ in range(depth)], nn.Linear(32, 10)
+        )
 
     return Side("24 plain layers", net(False), lr=0.05), Side("24 residual blocks", net(True), lr=0.05)
 
@@ -268,10 +303,23 @@ def _residual() -> tuple[Side, Side]:
 def _tell_residual(a: Side, b: Side) -> Any:
     s = b.note_spectrum  # type: ignore[attr-defined]
     panels = _two(a, b)
-    panels.append((f"gradient by branches crossed (of {s.blocks})", "branches crossed", {"": [], b.name: [float(v) for v in s.shares]}, False))
+    panels.append(
+        (
+            f"gradient by branches crossed (of {s.blocks})",
+            "branches crossed",
+            {"": [], b.name: [float(v) for v in s.shares]},
+            False,
+        )
+    )
     return panels, (
-        f"Through 24 plain layers {_ratio(a)} of the gradient arrives; in x + f(x) the derivative is 1 + f′, so the 1 carries it past every block: {_ratio(b)}.",
-        f"Split by the number of branches crossed, the first layer's gradient is {s.shares[0]:.0%} straight over the skips and crosses {s.mean_length:.1f} of {s.blocks} branches on average; the parts add up to .grad.",
+        (
+            f"Through 24 plain layers {_ratio(a)} of the gradient arrives; in x + f(x) the derivative is 1 + f′, so "
+            f"the 1 carries it past every block: {_ratio(b)}."
+        ),
+        (
+            f"Split by the number of branches crossed, the first layer's gradient is {s.shares[0]:.0%} straight over "
+            f"the skips and crosses {s.mean_length:.1f} of {s.blocks} branches on average; the parts add up to .grad."
+        ),
         _result(a, b),
     )
 
@@ -281,13 +329,21 @@ def _batchnorm() -> tuple[Side, Side]:
         torch.manual_seed(2)
         return _scaled(mlp(nn.ReLU, 12, norm=norm), 0.6)
 
-    return Side("weights too small", small(None), lr=0.1), Side("the same with batch norm", small(nn.BatchNorm1d), lr=0.1)
+    return Side("weights too small", small(None), lr=0.1), Side(
+        "the same with batch norm", small(nn.BatchNorm1d), lr=0.1
+    )
 
 
 def _tell_batchnorm(a: Side, b: Side) -> Any:
     return _two(a, b), (
-        f"With weights a third of He's the signal shrinks at every layer, and only {_ratio(a)} of the gradient arrives at the first.",
-        f"Batch norm divides each unit by its deviation over the batch: whatever the weights' scale, signal and gradient keep their size ({_ratio(b)}).",
+        (
+            f"With weights a third of He's the signal shrinks at every layer, and only {_ratio(a)} of the gradient "
+            "arrives at the first."
+        ),
+        (
+            "Batch norm divides each unit by its deviation over the batch: whatever the weights' scale, signal and "
+            f"gradient keep their size ({_ratio(b)})."
+        ),
         _result(a, b),
     )
 
@@ -313,7 +369,9 @@ class Reader(nn.Module):
 
 
 def _clipping() -> tuple[Side, Side]:
-    return Side("no clipping", Reader(), lr=0.1, optimizer="momentum"), Side("clipped at norm 1", Reader(), lr=0.1, optimizer="momentum", clip=1.0)
+    return Side("no clipping", Reader(), lr=0.1, optimizer="momentum"), Side(
+        "clipped at norm 1", Reader(), lr=0.1, optimizer="momentum", clip=1.0
+    )
 
 
 def _tell_clipping(a: Side, b: Side) -> Any:
@@ -323,8 +381,14 @@ def _tell_clipping(a: Side, b: Side) -> Any:
     ]
     finite = [v for v in a.norms if math.isfinite(v)]
     return panels, (
-        f"The gradient of a recurrent network is a product of 16 equal matrices: usually of norm {np.median(finite):.2g}, but up to {max(finite):.2g}, and one such step undoes hundreds.",
-        "Clipping keeps the direction and caps the length: g · min(1, c/‖g‖), so the rare cliff costs one short step instead of the run.",
+        (
+            "The gradient of a recurrent network is a product of 16 equal matrices: usually of norm "
+            f"{np.median(finite):.2g}, but up to {max(finite):.2g}, and one such step undoes hundreds."
+        ),
+        (
+            "Clipping keeps the direction and caps the length: g · min(1, c/‖g‖), so the rare cliff costs one short "
+            "step instead of the run."
+        ),
         _result(a, b),
     )
 

@@ -79,7 +79,9 @@ def diagnose(
 
         observed = observe_steps(subject, step)
     with Bar(progress) as bar:
-        return run(subject, cures=cures, observed=observed, data=data, clip=clip_grad_norm, progress=bar.tell, seconds=seconds)
+        return run(
+            subject, cures=cures, observed=observed, data=data, clip=clip_grad_norm, progress=bar.tell, seconds=seconds
+        )
 
 
 def spectrum(model: Any, loss_fn: Any, batch: Any, parameter: str | None = None) -> Any:

@@ -35,8 +35,13 @@ class Bar:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 
-            self.progress = Progress(TextColumn("diagnose"), BarColumn(bar_width=24), TextColumn("{task.description}"),
-                                     console=Console(stderr=True), transient=True)  # fmt: skip
+            self.progress = Progress(
+                TextColumn("diagnose"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.description}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
             self.progress.start()
             self.task = self.progress.add_task(text, total=1.0)
         self.progress.update(self.task, completed=part, description=text)

@@ -72,7 +72,8 @@ class Budget:
         return math.exp(max(min(self.total, 700), -700)) if self.total > -math.inf else 0.0
 
     def forecast(self, limit: float = 1e-6) -> float:
-        """The depth at which, at this rate, the gradient is down to ``limit`` of the last layer's (or up to 1/limit)."""
+        """The depth at which, at this rate, the gradient is down to ``limit`` of the last layer's (or up to
+        1/limit)."""
         if len(self.layers) < 3 or not math.isfinite(self.per_layer) or abs(self.per_layer) < 1e-3:
             return math.inf
         return abs(math.log(limit)) / abs(self.per_layer)
@@ -93,15 +94,25 @@ class Budget:
             "per_layer": self.per_layer,
             "forecast_depth": self.forecast(),
             "layers": [
-                {"name": x.name, "type": x.type, "place": x.place, "change": x.change, "parts": x.parts,
-                 "log_delta_out": x.above, "log_delta_in": x.below, "signal": x.signal, "gain": x.gain}
+                {
+                    "name": x.name,
+                    "type": x.type,
+                    "place": x.place,
+                    "change": x.change,
+                    "parts": x.parts,
+                    "log_delta_out": x.above,
+                    "log_delta_in": x.below,
+                    "signal": x.signal,
+                    "gain": x.gain,
+                }
                 for x in self.layers
             ],
-        }  # fmt: skip
+        }
 
 
 def weight_of(step: Step) -> tuple[str, Any]:
-    """Name and values of the parameter that a weight step multiplies with; ("", None) for activations times activations."""
+    """Name and values of the parameter that a weight step multiplies with; ("", None) for activations times
+    activations."""
     for i, parent in enumerate(step.parents):
         at, hops = parent, 0
         while isinstance(at, Step) and at.kind in ("shape",) and at.parents and hops < 6:
@@ -188,7 +199,7 @@ def budget_of(tape: Tape) -> Budget | None:
         return None
     on_path = {id(s) for s, _ in path}
     layers: list[LayerFlow] = []
-    parts = dict.fromkeys(CAUSES, 0.0)
+    parts: dict[str, float] = dict.fromkeys(CAUSES, 0.0)
     group: list[Step] = []
     above: float | None = None
     start = _output_index(path, tape)
@@ -208,7 +219,9 @@ def budget_of(tape: Tape) -> Budget | None:
                 parts[cause] += _diff(sent, step.total)
                 merged = _diff(below.total, sent)
                 if abs(merged) > 1e-12 and len(below.consumers) > 1:
-                    parts["activation" if _internal(below, step, on_path) and cause == "activation" else "skip"] += merged
+                    parts["activation" if _internal(below, step, on_path) and cause == "activation" else "skip"] += (
+                        merged
+                    )
                 else:
                     parts[cause] += merged
         if is_weight:
@@ -257,7 +270,12 @@ def _output_index(path: list[tuple[Step, int]], tape: Tape) -> int:
             if step.out is out:
                 return k
         for k, (step, _) in enumerate(path):
-            if step.out is not None and step.out.shape == out.shape and step.kind != "loss" and np.shares_memory(step.out, out):
+            if (
+                step.out is not None
+                and step.out.shape == out.shape
+                and step.kind != "loss"
+                and np.shares_memory(step.out, out)
+            ):
                 return k
     return next((k for k, (step, _) in enumerate(path) if step.kind == "weight"), 0)
 

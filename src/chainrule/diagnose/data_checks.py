@@ -28,7 +28,8 @@ def check_batch(inputs: list[Any], y: Any) -> list[Finding]:
                 Finding(
                     "nonfinite-input",
                     "the input batch holds NaN or Inf",
-                    f"{int(bad.sum())} of {x.size} entries, first input{i if len(inputs) > 1 else ''}{where} = {x[tuple(where)]}",
+                    f"{int(bad.sum())} of {x.size} entries, first input{i if len(inputs) > 1 else ''}{where} = "
+                    f"{x[tuple(where)]}",
                     "one NaN in a row makes every output, the loss and every gradient NaN: NaN · w = NaN.",
                     "x = torch.nan_to_num(x)   # better: find the rows that it comes from and mend the data",
                     confidence=1.0,
@@ -41,7 +42,8 @@ def check_batch(inputs: list[Any], y: Any) -> list[Finding]:
                     "constant-input",
                     "all rows of the input are the same",
                     f"{len(x)} rows, each equal to the first; RMS {np.sqrt(np.mean(x.astype(np.float64) ** 2)):.3g}",
-                    "the network sees one and the same input for every label, so it can learn no more than the labels' frequencies.",
+                    "the network sees one and the same input for every label, so it can learn no more than the "
+                    "labels' frequencies.",
                     "print(x.std(dim=0))   # then mend what loads or scales x: no column varies",
                     confidence=0.98,
                     stage="data",
@@ -50,11 +52,15 @@ def check_batch(inputs: list[Any], y: Any) -> list[Finding]:
     if isinstance(y, np.ndarray) and y.dtype.kind == "f" and y.size and not np.isfinite(y).all():
         found.append(
             Finding(
-                "nonfinite-input", "the targets hold NaN or Inf", f"{int((~np.isfinite(y)).sum())} of {y.size} entries",
-                "the loss of such a row is NaN, and so is the mean over the batch.", "mask = torch.isfinite(y)   # and train on x[mask], y[mask]",
-                confidence=1.0, stage="data",
+                "nonfinite-input",
+                "the targets hold NaN or Inf",
+                f"{int((~np.isfinite(y)).sum())} of {y.size} entries",
+                "the loss of such a row is NaN, and so is the mean over the batch.",
+                "mask = torch.isfinite(y)   # and train on x[mask], y[mask]",
+                confidence=1.0,
+                stage="data",
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -71,19 +77,44 @@ def check_labels(y: Any, classes: int | None, n: int) -> list[Finding]:
         elif low < 0 and classes + low >= 0 and set(values.tolist()) <= {-1, 1}:
             cause, fix = "labels −1 and +1 are no class numbers.", "y = (y + 1) // 2"
         elif low < 0:
-            cause, fix = f"{low} is no class number.", "y = y - y.min()   # if the numbers are shifted; otherwise drop those rows"
+            cause, fix = (
+                f"{low} is no class number.",
+                "y = y - y.min()   # if the numbers are shifted; otherwise drop those rows",
+            )
         else:
-            cause, fix = f"the network has {classes} outputs, so the largest class number is {classes - 1}.", f"nn.Linear(…, {high + 1})   # as many outputs as classes"
+            cause, fix = (
+                f"the network has {classes} outputs, so the largest class number is {classes - 1}.",
+                f"nn.Linear(…, {high + 1})   # as many outputs as classes",
+            )
         found.append(
-            Finding("label-range", "labels out of range", f"labels go from {low} to {high}, the network has {classes} outputs",
-                    cause, fix, confidence=0.99, stage="data", numbers={"low": low, "high": high, "classes": classes})
-        )  # fmt: skip
-    if values.size == 1 and y.size > 1 and (classes is None or classes > 1) and float(classes or 2) ** (1 - y.size) < 1e-3:
+            Finding(
+                "label-range",
+                "labels out of range",
+                f"labels go from {low} to {high}, the network has {classes} outputs",
+                cause,
+                fix,
+                confidence=0.99,
+                stage="data",
+                numbers={"low": low, "high": high, "classes": classes},
+            )
+        )
+    if (
+        values.size == 1
+        and y.size > 1
+        and (classes is None or classes > 1)
+        and float(classes or 2) ** (1 - y.size) < 1e-3
+    ):
         found.append(
-            Finding("one-class", "the batch holds one class only", f"all {n} labels are {int(values[0])}",
-                    "a network that always answers this class has loss 0: nothing else is learned.",
-                    "DataLoader(data, shuffle=True)   # the rows are probably sorted by class", confidence=0.9, stage="data")
-        )  # fmt: skip
+            Finding(
+                "one-class",
+                "the batch holds one class only",
+                f"all {n} labels are {int(values[0])}",
+                "a network that always answers this class has loss 0: nothing else is learned.",
+                "DataLoader(data, shuffle=True)   # the rows are probably sorted by class",
+                confidence=0.9,
+                stage="data",
+            )
+        )
     return found
 
 
@@ -109,29 +140,50 @@ def check_inputs(a: Any, layer: str, n: int, raw: bool) -> list[Finding]:
     evidence = f"RMS {overall:.3g}, mean {x.mean():.3g}, deviation {x.std():.3g}"
     cause = ""
     if overall > 9:
-        cause = f"inputs of size {overall:.3g} make pre-activations {overall:.0f} times as large as the initialisation is made for, and gradients of the first weights too."
+        cause = (
+            f"inputs of size {overall:.3g} make pre-activations {overall:.0f} times as large as the "
+            "initialisation is made for, and gradients of the first weights too."
+        )
     elif overall < 0.01:
-        cause = "inputs this small hardly move the first layer: its biases decide, and its weights' gradients are as small as the inputs."
+        cause = (
+            "inputs this small hardly move the first layer: its biases decide, and its weights' gradients are as "
+            "small as the inputs."
+        )
     elif columns and live.sum() >= 3 and largest > 50 * median and largest > 5:
-        cause = f"the largest feature is {largest / median:.0f} times the typical one, so its weight takes all the learning rate allows and the others stand still."
+        cause = (
+            f"the largest feature is {largest / median:.0f} times the typical one, so its weight takes all the "
+            "learning rate allows and the others stand still."
+        )
         evidence += f"; feature sizes from {scale[live].min():.3g} to {largest:.3g}"
     elif float(np.median(offset)) > 8 and overall > 0.5:
-        cause = f"the features' mean is {np.median(offset):.0f} times their deviation: all rows look alike to the network, and its loss surface is a narrow valley."
+        cause = (
+            f"the features' mean is {np.median(offset):.0f} times their deviation: all rows look alike to the "
+            "network, and its loss surface is a narrow valley."
+        )
         evidence += f"; mean/deviation {np.median(offset):.3g}"
     if not cause:
         return []
     return [
-        Finding("input-scale", "inputs are not standardised", evidence, cause,
-                "x = (x - x.mean(0)) / x.std(0).clamp(min=1e-6)   # mean and deviation of the training rows", layer=layer,
-                confidence=0.9, stage="data", numbers={"rms": overall, "raw": raw})
-    ]  # fmt: skip
+        Finding(
+            "input-scale",
+            "inputs are not standardised",
+            evidence,
+            cause,
+            "x = (x - x.mean(0)) / x.std(0).clamp(min=1e-6)   # mean and deviation of the training rows",
+            layer=layer,
+            confidence=0.9,
+            stage="data",
+            numbers={"rms": overall, "raw": raw},
+        )
+    ]
 
 
 # --- do inputs and labels belong together? ----------------------------------------------------------------------------
 
 
 def _structured(x: np.ndarray[Any, Any]) -> bool:
-    """Whether the rows have more structure than independent noise: a largest correlation eigenvalue above the noise edge."""
+    """Whether the rows have more structure than independent noise: a largest correlation eigenvalue above the
+    noise edge."""
     spread = x.std(axis=0)
     z = (x - x.mean(axis=0))[:, spread > 1e-9] / spread[spread > 1e-9]
     n, d = z.shape
@@ -205,9 +257,15 @@ def check_relation(x: Any, y: Any) -> list[Finding]:
     if got is None or got[0] > 2.2:
         return []
     return [
-        Finding("shuffled-labels", "the labels look unrelated to the inputs",
-                f"neighbours and a linear fit predict the labels {got[0]:.1f} deviations better than shuffled labels (a real relation has 5 and more)",
-                "if inputs and labels were shuffled apart, no network beats the base rate on new rows.",
-                "order = torch.randperm(len(x)); x, y = x[order], y[order]   # one order for both",
-                confidence=0.8 if got[0] < 1.5 else 0.6, stage="data", numbers={"z": got[0]})
-    ]  # fmt: skip
+        Finding(
+            "shuffled-labels",
+            "the labels look unrelated to the inputs",
+            f"neighbours and a linear fit predict the labels {got[0]:.1f} deviations better than shuffled labels "
+            "(a real relation has 5 and more)",
+            "if inputs and labels were shuffled apart, no network beats the base rate on new rows.",
+            "order = torch.randperm(len(x)); x, y = x[order], y[order]   # one order for both",
+            confidence=0.8 if got[0] < 1.5 else 0.6,
+            stage="data",
+            numbers={"z": got[0]},
+        )
+    ]

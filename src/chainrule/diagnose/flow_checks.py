@@ -14,13 +14,14 @@ from .budget import Budget, LayerFlow, weight_of
 from .finding import Finding
 from .tape import Step, Tape
 
-__all__ = ["check_flow", "check_units", "check_weights", "dead_units", "saturation"]
+__all__ = ["check_flow", "check_units", "dead_units", "feeds_loss", "place_name", "really_stuck", "saturation"]
 
 VANISHED, EXPLODED = math.log(1e-3), math.log(1e3)
 """Between the last layer and the first. PyTorch's default ReLU initialisation loses a factor 0.4 per layer, so 8 such
 layers still pass; 10 do not, and do not train well either."""
 RECURRENT_VANISHED, RECURRENT_EXPLODED = math.log(1e-10), math.log(1e4)
-"""Through time, where the same weights also learn from the last steps: an LSTM at its default forgets by half a step."""
+"""Through time, where the same weights also learn from the last steps: an LSTM at its default forgets by half a
+step."""
 
 _SATURATES = {"sigmoid": 0.0125, "tanh": 0.05, "hardtanh": 0.05, "softsign": 0.01, "hardsigmoid": 0.01}
 """Where the derivative has fallen below 5 % of its largest value."""
@@ -53,11 +54,22 @@ def saturation(step: Step) -> float:
 def dead_units(step: Step) -> tuple[float, float, float] | None:
     """(dead, always on, surely dead) parts of a ReLU's units, over all rows (and positions)."""
     y = step.out
-    if step.op not in ("relu", "relu6", "threshold", "clamp") or not isinstance(y, np.ndarray) or y.ndim < 2 or len(y) < 4:
+    if (
+        step.op not in ("relu", "relu6", "threshold", "clamp")
+        or not isinstance(y, np.ndarray)
+        or y.ndim < 2
+        or len(y) < 4
+    ):
         return None
     if step.op == "clamp" and y.min() < 0:
         return None
-    axes = (0,) if y.ndim == 2 else (0, *range(2, y.ndim)) if step.layer_type in _CONVOLUTIONAL or y.ndim == 4 else tuple(range(y.ndim - 1))
+    axes = (
+        (0,)
+        if y.ndim == 2
+        else (0, *range(2, y.ndim))
+        if step.layer_type in _CONVOLUTIONAL or y.ndim == 4
+        else tuple(range(y.ndim - 1))
+    )
     on = y > 0
     dead = ~on.any(axis=axes)
     always = on.all(axis=axes)
@@ -72,7 +84,7 @@ def dead_units(step: Step) -> tuple[float, float, float] | None:
 _CONVOLUTIONAL = {"Conv1d", "Conv2d", "Conv3d", "BatchNorm2d", "BatchNorm1d"}
 
 
-def _place(step: Any) -> str:
+def place_name(step: Any) -> str:
     return str(step.place) if step is not None and step.place is not None else ""
 
 
@@ -97,7 +109,19 @@ def check_flow(budget: Budget | None, tape: Tape) -> list[Finding]:
     return []
 
 
-_ZERO_BY_NATURE = {"relu", "relu6", "threshold", "clamp", "hardtanh", "leaky_relu", "softmax", "sigmoid", "tanh", "max_pool", "exp"}
+_ZERO_BY_NATURE = {
+    "relu",
+    "relu6",
+    "threshold",
+    "clamp",
+    "hardtanh",
+    "leaky_relu",
+    "softmax",
+    "sigmoid",
+    "tanh",
+    "max_pool",
+    "exp",
+}
 
 
 def _overwritten(budget: Budget) -> Finding | None:
@@ -105,20 +129,32 @@ def _overwritten(budget: Budget) -> Finding | None:
     for layer in reversed(budget.layers):
         for step in layer.group:
             sent = [s for s in step.sent if s is not None]
-            if step.total > -math.inf and sent and max(sent) == -math.inf and step.kind not in ("weight", "norm", "loss") and step.op not in _ZERO_BY_NATURE:
+            if (
+                step.total > -math.inf
+                and sent
+                and max(sent) == -math.inf
+                and step.kind not in ("weight", "norm", "loss")
+                and step.op not in _ZERO_BY_NATURE
+            ):
                 return Finding(
-                    "graph-cut", "the gradient ends where a value is overwritten or multiplied by 0",
-                    f"{step.op} gets a gradient and hands down exactly 0" + (f": {step.place.source}" if step.place is not None and step.place.source else ""),
+                    "graph-cut",
+                    "the gradient ends where a value is overwritten or multiplied by 0",
+                    f"{step.op} gets a gradient and hands down exactly 0"
+                    + (f": {step.place.source}" if step.place is not None and step.place.source else ""),
                     "what comes after no longer depends on what the layers below computed, so they get gradient 0.",
-                    "make a new tensor from the old one instead of overwriting it: h = f(h), not h[...] = value", layer=step.layer, place=_place(step),
-                    confidence=0.9, numbers={"op": step.op})  # fmt: skip
+                    "make a new tensor from the old one instead of overwriting it: h = f(h), not h[...] = value",
+                    layer=step.layer,
+                    place=place_name(step),
+                    confidence=0.9,
+                    numbers={"op": step.op},
+                )
     return None
 
 
 def _zero_for_now(budget: Budget, tape: Tape) -> bool:
     """Whether the gradient stops at zero weights that are about to change: a head that starts at zero."""
     last = next((x for x in reversed(budget.layers) if x.change == -math.inf), None)
-    return last is not None and last.gain == 0.0 and not _really_stuck(tape, last.weight)
+    return last is not None and last.gain == 0.0 and not really_stuck(tape, last.weight)
 
 
 def _forward_growth(budget: Budget) -> float:
@@ -132,13 +168,23 @@ def _worst(budget: Budget, low: bool) -> LayerFlow:
 
 
 def _shares(budget: Budget) -> str:
-    names = {"activation": "activation derivatives", "weight": "weights", "norm": "normalisation", "skip": "skip and side paths", "other": "other ops"}
+    names = {
+        "activation": "activation derivatives",
+        "weight": "weights",
+        "norm": "normalisation",
+        "skip": "skip and side paths",
+        "other": "other ops",
+    }
     return ", ".join(f"{names[c]} ×{power(v)}" for c, v in budget.sums().items() if abs(v) > 0.1)
 
 
 def _forecast(budget: Budget) -> str:
     d = budget.forecast()
-    return f"; at this rate it is {'down to 1e-6' if budget.total < 0 else 'up to 1e6'} after {d:.0f} layers" if math.isfinite(d) and d < 1000 else ""
+    return (
+        f"; at this rate it is {'down to 1e-6' if budget.total < 0 else 'up to 1e6'} after {d:.0f} layers"
+        if math.isfinite(d) and d < 1000
+        else ""
+    )
 
 
 def _common(budget: Budget) -> str:
@@ -157,10 +203,15 @@ def _vanishing(budget: Budget, tape: Tape, total: float) -> Finding:
     share = max((saturation(s) for s in tape.steps), default=0.0)
     sums = budget.sums()
     cause = budget.cause()
-    if act in ("relu", "leaky_relu", "gelu", "silu", "elu") and not (gain < 0.3) and sums["activation"] < sums["weight"]:
+    if (
+        act in ("relu", "leaky_relu", "gelu", "silu", "elu")
+        and not (gain < 0.3)
+        and sums["activation"] < sums["weight"]
+    ):
         cause = "activation+weight"
     evidence = (
-        f"gradient at {budget.layers[0].name or 'the first layer'} is {power(total)} of the last layer's, over {len(budget.layers)} layers; "
+        f"gradient at {budget.layers[0].name or 'the first layer'} is {power(total)} of the last layer's, over "
+        f"{len(budget.layers)} layers; "
         f"{_shares(budget)}{_forecast(budget)}"
     )
     if dead:
@@ -176,46 +227,102 @@ def _vanishing(budget: Budget, tape: Tape, total: float) -> Finding:
         fix = "nn.init.xavier_normal_(layer.weight)   # smaller weights keep the activation in its middle"
         cause = "saturation"
     elif gain < 0.5 or (cause == "weight" and gain < 1):
-        why = f"the weights are small (entries × √fan-in = {gain:.2g}; He: 1.41, Xavier: 1): every layer multiplies the gradient by {power(budget.per_layer)}."
-        fix = "nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')" if act != "tanh" else "nn.init.xavier_normal_(layer.weight, gain=5/3)"
+        why = (
+            f"the weights are small (entries × √fan-in = {gain:.2g}; He: 1.41, Xavier: 1): every layer multiplies "
+            f"the gradient by {power(budget.per_layer)}."
+        )
+        fix = (
+            "nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')"
+            if act != "tanh"
+            else "nn.init.xavier_normal_(layer.weight, gain=5/3)"
+        )
     elif budget.recurrent:
-        why = f"{len(budget.layers)} steps through the same weights multiply the gradient by {power(budget.per_layer)} each."
-        fix = "nn.LSTM or nn.GRU   # their cell state is a skip connection through time; or an orthogonal recurrent matrix"
+        why = (
+            f"{len(budget.layers)} steps through the same weights multiply the gradient by "
+            f"{power(budget.per_layer)} each."
+        )
+        fix = (
+            "nn.LSTM or nn.GRU   # their cell state is a skip connection through time; or an orthogonal "
+            "recurrent matrix"
+        )
     else:
-        why = f"ReLU passes half of the gradient's energy, and weights of size {gain:.2g}/√fan-in (He: 1.41) do not make up for it: ×{power(budget.per_layer)} per layer."
-        fix = "nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')   # or residual connections, or a norm per layer"
+        why = (
+            f"ReLU passes half of the gradient's energy, and weights of size {gain:.2g}/√fan-in (He: 1.41) do not "
+            f"make up for it: ×{power(budget.per_layer)} per layer."
+        )
+        fix = (
+            "nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')   # or residual connections, or a norm "
+            "per layer"
+        )
     return Finding(
-        "vanishing-gradient", "vanishing gradient", evidence, why, fix, layer=worst.name, place=worst.place,
+        "vanishing-gradient",
+        "vanishing gradient",
+        evidence,
+        why,
+        fix,
+        layer=worst.name,
+        place=worst.place,
         confidence=0.97 if total < math.log(1e-5) else 0.85,
-        numbers={"ratio": math.exp(max(total, -700)), "log10": total / math.log(10), "cause": cause, "saturated": share, "gain": gain,
-                 "activation": act, "depth": len(budget.layers), "forecast": budget.forecast()},
-    )  # fmt: skip
+        numbers={
+            "ratio": math.exp(max(total, -700)),
+            "log10": total / math.log(10),
+            "cause": cause,
+            "saturated": share,
+            "gain": gain,
+            "activation": act,
+            "depth": len(budget.layers),
+            "forecast": budget.forecast(),
+        },
+    )
 
 
 def _exploding(budget: Budget, total: float, forward: float) -> Finding:
     worst, gain = _worst(budget, False), _median_gain(budget)
     cause = budget.cause()
     if cause == "skip":
-        why = "each residual block adds its branch's gradient to the skip's: without a norm or a scaled branch the sum doubles again and again."
+        why = (
+            "each residual block adds its branch's gradient to the skip's: without a norm or a scaled branch the "
+            "sum doubles again and again."
+        )
         fix = "return x + self.branch(self.norm(x)) / depth ** 0.5   # a norm in the branch, or a scaled branch"
     elif budget.recurrent:
-        why = f"{len(budget.layers)} steps through the same weights multiply the gradient by {power(budget.per_layer)} each."
+        why = (
+            f"{len(budget.layers)} steps through the same weights multiply the gradient by "
+            f"{power(budget.per_layer)} each."
+        )
         fix = "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)   # and nn.init.orthogonal_(recurrent weight)"
     else:
-        why = f"the weights are large (entries × √fan-in = {gain:.2g}; He: 1.41, Xavier: 1): every layer multiplies the gradient by {power(budget.per_layer)}."
+        why = (
+            f"the weights are large (entries × √fan-in = {gain:.2g}; He: 1.41, Xavier: 1): every layer multiplies "
+            f"the gradient by {power(budget.per_layer)}."
+        )
         fix = "nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')   # std = √(2 / fan_in)"
     evidence = (
-        f"gradient at {budget.layers[0].name or 'the first layer'} is {power(total)} times the last layer's, over {len(budget.layers)} layers; "
+        f"gradient at {budget.layers[0].name or 'the first layer'} is {power(total)} times the last layer's, over "
+        f"{len(budget.layers)} layers; "
         f"{_shares(budget)}{_forecast(budget)}"
     )
     return Finding(
-        "exploding-gradient", "exploding gradient", evidence, why, fix, layer=worst.name, place=worst.place, confidence=0.93,
-        numbers={"ratio": math.exp(min(total, 700)), "cause": cause, "gain": gain, "depth": len(budget.layers), "forward": forward,
-                 "forecast": budget.forecast()},
-    )  # fmt: skip
+        "exploding-gradient",
+        "exploding gradient",
+        evidence,
+        why,
+        fix,
+        layer=worst.name,
+        place=worst.place,
+        confidence=0.93,
+        numbers={
+            "ratio": math.exp(min(total, 700)),
+            "cause": cause,
+            "gain": gain,
+            "depth": len(budget.layers),
+            "forward": forward,
+            "forecast": budget.forecast(),
+        },
+    )
 
 
-def _feeds_loss(step: Step) -> bool:
+def feeds_loss(step: Step) -> bool:
     """Whether only the loss comes after this step."""
     return not any(_weight_above(c, 0) for c in step.consumers)
 
@@ -229,10 +336,11 @@ def _weight_above(step: Step, hops: int) -> bool:
 def check_units(tape: Tape, budget: Budget | None) -> list[Finding]:
     """Saturated and dead units, layer by layer."""
     found: list[Finding] = []
-    full: list[tuple[float, Step]] = []
-    for step in tape.steps:
-        if step.op in _SATURATES and isinstance(step.out, np.ndarray) and step.out.size >= 8 and not _feeds_loss(step):
-            full.append((saturation(step), step))
+    full = [
+        (saturation(s), s)
+        for s in tape.steps
+        if s.op in _SATURATES and isinstance(s.out, np.ndarray) and s.out.size >= 8 and not feeds_loss(s)
+    ]
     if full:
         share, step = max(full, key=lambda p: p[0])
         every = [s for s, _ in full]
@@ -240,22 +348,38 @@ def check_units(tape: Tape, budget: Budget | None) -> list[Finding]:
             source = step.parents[0] if step.parents and isinstance(step.parents[0], Step) else None
             gain, size = _gain_below(step)
             big = isinstance(size, float) and size > 3
-            found.append(Finding(
-                "saturation", f"saturated {step.op} units",
-                f"{share:.0%} of the outputs of {step.layer or step.op} have a derivative below 5 % of its largest value; pre-activations have RMS {size:.3g}",
-                (f"weights of size {gain:.2g}/√fan-in " if gain > 2 else "the inputs or biases ") + f"push the pre-activations out to where {step.op} is flat, and a flat function passes no gradient." if big else
-                f"{step.op} is flat where its input lies, and a flat function passes no gradient.",
-                "nn.init.xavier_normal_(layer.weight); nn.init.zeros_(layer.bias)   # or a norm before the activation",
-                layer=(source.layer if source is not None and source.layer else step.layer), place=_place(step),
-                confidence=0.95 if share > 0.7 else 0.8, stage="units",
-                numbers={"saturated": share, "layers": len(full), "mean": float(np.mean(every)), "gain": gain}))  # fmt: skip
+            found.append(
+                Finding(
+                    "saturation",
+                    f"saturated {step.op} units",
+                    f"{share:.0%} of the outputs of {step.layer or step.op} have a derivative below 5 % of its "
+                    f"largest value; pre-activations have RMS {size:.3g}",
+                    (f"weights of size {gain:.2g}/√fan-in " if gain > 2 else "the inputs or biases ")
+                    + f"push the pre-activations out to where {step.op} is flat, and a flat function passes no "
+                    "gradient."
+                    if big
+                    else f"{step.op} is flat where its input lies, and a flat function passes no gradient.",
+                    "nn.init.xavier_normal_(layer.weight); nn.init.zeros_(layer.bias)   # or a norm before the "
+                    "activation",
+                    layer=(source.layer if source is not None and source.layer else step.layer),
+                    place=place_name(step),
+                    confidence=0.95 if share > 0.7 else 0.8,
+                    stage="units",
+                    numbers={"saturated": share, "layers": len(full), "mean": float(np.mean(every)), "gain": gain},
+                )
+            )
     worst: tuple[float, float, Step] | None = None
     for step in tape.steps:
         units = dead_units(step)
-        if units is None or _feeds_loss(step) and step.consumers and len(tape.weights) > 1 and _is_last(step):
+        if units is None or (feeds_loss(step) and step.consumers and len(tape.weights) > 1 and _is_last(step)):
             continue
         dead, always, sure = units
-        if sure >= 0.4 and sure - always >= 0.3 and (sure >= 0.9 or _shifted(step)) and (worst is None or sure > worst[0]):
+        if (
+            sure >= 0.4
+            and sure - always >= 0.3
+            and (sure >= 0.9 or _shifted(step))
+            and (worst is None or sure > worst[0])
+        ):
             worst = (sure, dead, step)
     for step in tape.steps:
         if step.op == "relu" and worst is None and not isinstance(step.out, np.ndarray) and step.zero_rows == 1.0:
@@ -265,13 +389,23 @@ def check_units(tape: Tape, budget: Budget | None) -> list[Finding]:
         below = step.parents[0] if step.parents and isinstance(step.parents[0], Step) else None
         x = step.inputs[0] if step.inputs else None
         mean = float(np.mean(x)) if isinstance(x, np.ndarray) else math.nan
-        found.append(Finding(
-            "dead-relu", "dead ReLU units",
-            f"{dead:.0%} of the units of {step.layer or 'this ReLU'} are 0 for every row of the batch (mean pre-activation {mean:.3g})",
-            "their pre-activations are negative for every row, relu′ is 0 there, so no gradient will ever bring them back.",
-            "nn.init.kaiming_normal_(layer.weight); nn.init.zeros_(layer.bias)   # or nn.LeakyReLU(); and a smaller learning rate",
-            layer=(below.layer if below is not None and below.layer else step.layer), place=_place(step), confidence=0.95 if sure > 0.7 else 0.8,
-            stage="units", numbers={"dead": dead, "sure": sure}))  # fmt: skip
+        found.append(
+            Finding(
+                "dead-relu",
+                "dead ReLU units",
+                f"{dead:.0%} of the units of {step.layer or 'this ReLU'} are 0 for every row of the batch (mean "
+                f"pre-activation {mean:.3g})",
+                "their pre-activations are negative for every row, relu′ is 0 there, so no gradient will ever "
+                "bring them back.",
+                "nn.init.kaiming_normal_(layer.weight); nn.init.zeros_(layer.bias)   # or nn.LeakyReLU(); and a "
+                "smaller learning rate",
+                layer=(below.layer if below is not None and below.layer else step.layer),
+                place=place_name(step),
+                confidence=0.95 if sure > 0.7 else 0.8,
+                stage="units",
+                numbers={"dead": dead, "sure": sure},
+            )
+        )
     return found
 
 
@@ -287,7 +421,7 @@ def _shifted(step: Step) -> bool:
 
 
 def _is_last(step: Step) -> bool:
-    return not any(c.kind in ("weight",) for c in step.consumers) and _feeds_loss(step)
+    return not any(c.kind in ("weight",) for c in step.consumers) and feeds_loss(step)
 
 
 def _gain_below(step: Step) -> tuple[float, float]:
@@ -305,97 +439,6 @@ def _gain_below(step: Step) -> tuple[float, float]:
     return math.nan, size
 
 
-def _normed(step: Step) -> bool:
-    """Whether a normalisation comes right after these weights, so that their scale does not matter."""
-    at = step
-    for _ in range(5):
-        if not at.consumers:
-            return False
-        at = at.consumers[0]
-        if at.kind == "norm":
-            return True
-        if at.kind in ("weight", "activation"):
-            return False
-    return False
-
-
-def check_weights(tape: Tape, budget: Budget | None, model: Any) -> list[Finding]:
-    """Zero, identical or badly scaled initial weights."""
-    from .subject import to_array
-
-    found: list[Finding] = []
-    values = {n: to_array(p) for n, p in model.named_parameters()}
-    steps = [(s, weight_of(s)[0]) for s in tape.steps if s.kind == "weight" and weight_of(s)[0] in values and s.op != "embedding"]
-    final = {name for s, name in steps if _feeds_loss(s)}
-    zero, same = [], []
-    small: list[tuple[float, Step, str]] = []
-    large: list[tuple[float, Step, str]] = []
-    for step, name in steps:
-        w = values[name]
-        if w.ndim < 2 or min(w.shape) < 2:
-            continue
-        rows = w.reshape(len(w), -1)
-        if not w.any():
-            zero.append((step, name))
-        elif name not in final and len(np.unique(rows, axis=0)) <= max(1, len(rows) // 2) and not _rows_differ_elsewhere(values, name, len(w)):
-            same.append((step, name))
-        gain = _gain_of(w)
-        if name in final or _normed(step) or not np.isfinite(gain):
-            if gain > 6 and not _normed(step):
-                large.append((gain, step, name))
-            continue
-        if gain > 3.2:
-            large.append((gain, step, name))
-        elif 0 < gain < 0.12:
-            small.append((gain, step, name))
-    stuck = [(s, n) for s, n in zero if _really_stuck(tape, n)]
-    if stuck:
-        step, name = stuck[0]
-        found.append(Finding(
-            "zero-init", "weights that start at zero", f"{len(zero)} weight matri{'x' if len(zero) == 1 else 'ces'} all zero, the first is {name}",
-            "with W = 0 the layer below gets the gradient Wᵀδ = 0, and all units of this layer stay equal.",
-            f"nn.init.kaiming_normal_({name.rpartition('.')[0] or 'layer'}.weight)   # only biases may start at zero", layer=step.layer,
-            place=_place(step), confidence=0.97, stage="units", numbers={"weights": [n for _, n in zero]}))  # fmt: skip
-    if same:
-        step, name = same[0]
-        found.append(Finding(
-            "symmetric-init", "units that start identical", f"{name} has {len(np.unique(values[name].reshape(len(values[name]), -1), axis=0))} different rows among {len(values[name])} (e.g. all {values[name].flat[0]:.3g})"
-            + (f"; {len(same)} layers like this" if len(same) > 1 else ""),
-            "units with equal weights get equal gradients, and stay equal for ever: the layer is as good as one unit.",
-            f"nn.init.kaiming_normal_({name.rpartition('.')[0] or 'layer'}.weight)   # random values break the symmetry", layer=step.layer,
-            place=_place(step), confidence=0.98, stage="units", numbers={"weights": [n for _, n in same]}))  # fmt: skip
-    if large and not same:
-        gain, step, name = max(large, key=lambda p: p[0])
-        found.append(_scale("large", gain, step, name, len(large)))
-    elif small and not same:
-        gain, step, name = min(small, key=lambda p: p[0])
-        found.append(_scale("small", gain, step, name, len(small)))
-    return found
-
-
-def _scale(word: str, gain: float, step: Step, name: str, count: int) -> Finding:
-    why = (
-        "activations and gradients are multiplied by more than 1 at every layer, so outputs start out huge and sure of themselves."
-        if word == "large"
-        else "activations and gradients shrink at every layer, so the output hardly depends on the input."
-    )
-    return Finding("init-scale", f"initial weights too {word}", f"{name}: entries × √fan-in = {gain:.3g} (He: 1.41, Xavier: 1, PyTorch's default: 0.58)"
-                   + (f"; {count} layers like this" if count > 1 else ""), why,
-                   f"nn.init.kaiming_normal_({name.rpartition('.')[0] or 'layer'}.weight, nonlinearity='relu')", layer=step.layer, place=_place(step),
-                   confidence=0.85, stage="units", numbers={"gain": gain, "word": word, "layers": count})  # fmt: skip
-
-
-def _gain_of(w: Any) -> float:
-    fan_in = int(np.prod(w.shape[1:]))
-    return float(np.sqrt(np.mean(w.astype(np.float64) ** 2)) * math.sqrt(fan_in))
-
-
-def _rows_differ_elsewhere(values: dict[str, Any], name: str, rows: int) -> bool:
-    """Whether something else (a bias with different entries) tells the units apart."""
-    bias = values.get(name.rpartition("weight")[0] + "bias") if name.endswith("weight") else None
-    return bias is not None and bias.ndim == 1 and len(bias) == rows and not (bias == bias[0]).all() and float(np.std(bias)) > float(np.linalg.norm(values[name].reshape(rows, -1)[0]))
-
-
-def _really_stuck(tape: Tape, name: str) -> bool:
+def really_stuck(tape: Tape, name: str) -> bool:
     """A zero matrix that itself gets a gradient leaves zero at the first step: a zero head, a zero residual branch."""
     return tape.parameter_grads.get(name, -math.inf) == -math.inf

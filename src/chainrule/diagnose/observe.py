@@ -43,7 +43,9 @@ def _caller() -> str:
 class Observer:
     """Counts what a training loop does. ``limit``: raise ``Enough`` after so many optimizer steps."""
 
-    def __init__(self, libraries: list[Any], limit: int | None = None, on_backward: Callable[[Any, Any], None] | None = None) -> None:
+    def __init__(
+        self, libraries: list[Any], limit: int | None = None, on_backward: Callable[[Any, Any], None] | None = None
+    ) -> None:
         self.libraries, self.limit, self.on_backward = libraries, limit, on_backward
         self.undo: list[Callable[[], None]] = []
         self.backwards = self.steps = self.stale = self.cleared = 0
@@ -111,7 +113,11 @@ class Observer:
             finally:
                 self.depth -= 1
             tracks = getattr(out, "requires_grad", False)
-            moody = [m for m in module.modules() if "Dropout" in type(m).__name__ and m.p > 0 or "BatchNorm" in type(m).__name__]
+            moody = [
+                m
+                for m in module.modules()
+                if ("Dropout" in type(m).__name__ and m.p > 0) or "BatchNorm" in type(m).__name__
+            ]
             graded = self._grad_mode()
             if not graded:
                 self.ungraded += 1
@@ -165,7 +171,9 @@ class Observer:
         self.optimizer = self.optimizer or optimizer
         self.step_place = self.step_place or _caller()
         ps = [p for g in optimizer.param_groups for p in g["params"]]
-        total = math.sqrt(sum(float(np.sum(np.square(to_array(p.grad), dtype=np.float64))) for p in ps if p.grad is not None))
+        total = math.sqrt(
+            sum(float(np.sum(np.square(to_array(p.grad), dtype=np.float64))) for p in ps if p.grad is not None)
+        )
         self.norms.append(total)
         if self.backwards and (all(p.grad is None for p in ps) or total == 0):
             self.cleared += 1
@@ -173,10 +181,17 @@ class Observer:
     def _after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self.steps += 1
         self._grad_after = {
-            id(p): (p, (p.grad, np.array(to_array(p.grad)))) for g in optimizer.param_groups for p in g["params"] if p.grad is not None
+            id(p): (p, (p.grad, np.array(to_array(p.grad))))
+            for g in optimizer.param_groups
+            for p in g["params"]
+            if p.grad is not None
         }
         # Go on for a while after the steps that were asked for: the first evaluation comes at the end of an epoch.
-        if self.limit is not None and self.steps >= self.limit and (self.ungraded or time.perf_counter() - self.begun > PATIENCE):
+        if (
+            self.limit is not None
+            and self.steps >= self.limit
+            and (self.ungraded or time.perf_counter() - self.begun > PATIENCE)
+        ):
             raise Enough
 
     # --- judging ----------------------------------------------------------------------------------------------------
@@ -188,11 +203,19 @@ class Observer:
             growth = self.norms[-1] / self.norms[0] if len(self.norms) > 1 and self.norms[0] > 0 else 1.0
             found.append(stale(self.stale, self.backwards, growth, self.backward_place))
         if self.steps >= 2 and self.cleared >= 0.8 * self.steps and self.backwards >= self.steps:
-            found.append(Finding(
-                "cleared-gradients", "the gradients are gone when step() runs", f"at {self.cleared} of {self.steps} steps every gradient was None or 0",
-                "zero_grad stands between backward and step, or the optimizer's tensors are not the ones that backward fills.",
-                "optimizer.zero_grad(); loss.backward(); optimizer.step()   # in this order", place=self.step_place, confidence=0.85,
-                stage="update ratios"))  # fmt: skip
+            found.append(
+                Finding(
+                    "cleared-gradients",
+                    "the gradients are gone when step() runs",
+                    f"at {self.cleared} of {self.steps} steps every gradient was None or 0",
+                    "zero_grad stands between backward and step, or the optimizer's tensors are not the ones "
+                    "that backward fills.",
+                    "optimizer.zero_grad(); loss.backward(); optimizer.step()   # in this order",
+                    place=self.step_place,
+                    confidence=0.85,
+                    stage="update ratios",
+                )
+            )
         if self.clips:
             found += clipping([n for n, _ in self.clips], [m for _, m in self.clips], self.clip_place)
         if self.eval_forwards:
@@ -201,15 +224,31 @@ class Observer:
             count = sum(word in type(m).__name__ for m in self.root.modules()) if self.root is not None else 0
             found.append(evaluation(count, self.eval_forwards, self.eval_place, word))
         if self.sleeping and self.sleeping >= 0.5 * self.train_forwards and self.steps:
-            found.append(Finding(
-                "mode", "trained in eval mode", f"{self.sleeping} of {self.train_forwards} training passes ran with layers in eval mode",
-                "batch norm then uses its stored statistics and dropout does nothing.", "model.train()   # at the start of every epoch",
-                place=self.train_place, confidence=0.93, stage="update ratios"))  # fmt: skip
+            found.append(
+                Finding(
+                    "mode",
+                    "trained in eval mode",
+                    f"{self.sleeping} of {self.train_forwards} training passes ran with layers in eval mode",
+                    "batch norm then uses its stored statistics and dropout does nothing.",
+                    "model.train()   # at the start of every epoch",
+                    place=self.train_place,
+                    confidence=0.93,
+                    stage="update ratios",
+                )
+            )
         if self.backwards >= 3 and self.steps == 0 and self.limit is None:
-            found.append(Finding(
-                "foreign-optimizer", "step() is never called", f"{self.backwards} backward passes, no optimizer step",
-                "gradients are computed and never used: the weights stay as they are.", "optimizer.step()   # after loss.backward()",
-                place=self.backward_place, confidence=0.9, stage="update ratios"))  # fmt: skip
+            found.append(
+                Finding(
+                    "foreign-optimizer",
+                    "step() is never called",
+                    f"{self.backwards} backward passes, no optimizer step",
+                    "gradients are computed and never used: the weights stay as they are.",
+                    "optimizer.step()   # after loss.backward()",
+                    place=self.backward_place,
+                    confidence=0.9,
+                    stage="update ratios",
+                )
+            )
         return found
 
 
@@ -222,7 +261,9 @@ def observe_steps(subject: Subject, step: Callable[[], Any], count: int = 6) -> 
     if subject.optimizer is None:
         raise UsageError("diagnose(step=…) needs optimizer=…, whose state it puts back")
     parameters = list(subject.model.parameters()) + list(subject.model.buffers())
-    kept = [(p, np.array(to_array(p)), p.grad, None if p.grad is None else np.array(to_array(p.grad))) for p in parameters]
+    kept = [
+        (p, np.array(to_array(p)), p.grad, None if p.grad is None else np.array(to_array(p.grad))) for p in parameters
+    ]
     state = copy.deepcopy(subject.optimizer.state_dict())
     observer = Observer([subject.tb])
     with subject.untouched():
@@ -235,7 +276,9 @@ def observe_steps(subject: Subject, step: Callable[[], Any], count: int = 6) -> 
 
             known = error_finding(error, str(error))
             if known is None:
-                raise UsageError(f"step() fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
+                raise UsageError(
+                    f"step() fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                ) from error
             return [known]
         finally:
             for p, value, g, gvalue in kept:

@@ -26,7 +26,8 @@ __all__ = ["PathSpectrum", "residual_adds", "spectrum"]
 
 
 class PathSpectrum:
-    """``parts[k]``: the gradient of ``parameter`` that crossed k branches; ``shares[k]``: its norm over the sum of norms."""
+    """``parts[k]``: the gradient of ``parameter`` that crossed k branches; ``shares[k]``: its norm over the sum
+    of norms."""
 
     def __init__(self, parameter: str, parts: list[Any], blocks: int) -> None:
         self.parameter, self.parts, self.blocks = parameter, parts, blocks
@@ -46,14 +47,18 @@ class PathSpectrum:
 
     def __str__(self) -> str:
         rows = [f"gradient of {self.parameter} by number of residual branches crossed (of {self.blocks}):"]
-        rows += [f"{k:>3}  {'█' * round(40 * s / max(self.shares.max(), 1e-300)):<40} {s:.1%}" for k, s in enumerate(self.shares)]
+        rows += [
+            f"{k:>3}  {'█' * round(40 * s / max(self.shares.max(), 1e-300)):<40} {s:.1%}"
+            for k, s in enumerate(self.shares)
+        ]
         return "\n".join(rows)
 
 
 def residual_adds(root: Any) -> dict[Node, int]:
     """The additions that close residual blocks → which input is the branch.
 
-    An ``add`` closes a block when one input (the skip) is an ancestor of the other (the branch) and a weight lies in between.
+    An ``add`` closes a block when one input (the skip) is an ancestor of the other (the branch) and a weight lies in
+    between.
     """
     order = reachable(root)
     weights = {"linear", "conv", "matmul"}
@@ -74,7 +79,12 @@ def residual_adds(root: Any) -> dict[Node, int]:
         sources = [e[0] if type(e) is tuple else e for e in node.edges]
         for branch in (0, 1):
             b, s = sources[branch], sources[1 - branch]
-            if isinstance(b, Node) and isinstance(s, Node) and masks[b] >> index[s] & 1 and masks[b] & ~masks[s] & heavy:
+            if (
+                isinstance(b, Node)
+                and isinstance(s, Node)
+                and masks[b] >> index[s] & 1
+                and masks[b] & ~masks[s] & heavy
+            ):
                 found[node] = branch
                 break
     return found
@@ -141,7 +151,9 @@ def spectrum(model: Any, loss_fn: Any, batch: Any, parameter: str | None = None)
     """
     subject = Subject(model, loss_fn, batch)
     if subject.torch:
-        raise UsageError("the path spectrum needs chainrule's own graph: convert the model with chainrule.bridge.from_torch")
+        raise UsageError(
+            "the path spectrum needs chainrule's own graph: convert the model with chainrule.bridge.from_torch"
+        )
     with subject.untouched():
         twin, _ = subject.copy()
         _, loss = subject.forward(twin)
@@ -161,6 +173,7 @@ def spectrum(model: Any, loss_fn: Any, batch: Any, parameter: str | None = None)
         half = [_gradient(loss._node, seed, blocks, z, leaf) for z in roots[: (n + 1) // 2 + 1]]
         values = [half[k] if k < len(half) else np.conj(half[n + 1 - k]) for k in range(n + 1)]
         parts = [
-            np.real(sum(v * cmath.exp(-2j * cmath.pi * j * k / (n + 1)) for k, v in enumerate(values))) / (n + 1) for j in range(n + 1)
+            np.real(sum(v * cmath.exp(-2j * cmath.pi * j * k / (n + 1)) for k, v in enumerate(values))) / (n + 1)
+            for j in range(n + 1)
         ]
-    return PathSpectrum(parameter, parts, n)
+    return PathSpectrum(str(parameter), parts, n)

@@ -78,7 +78,13 @@ def train(
             if k == 0 and matrices:
                 norms = [float(np.linalg.norm(to_array(p.grad))) if p.grad is not None else 0.0 for _, p in matrices]
                 trial.first = norms[0] / norms[-1] if norms[-1] > 0 else math.nan
-            total = math.sqrt(sum(float(np.sum(np.square(to_array(p.grad), dtype=np.float64))) for p in parameters if p.grad is not None))
+            total = math.sqrt(
+                sum(
+                    float(np.sum(np.square(to_array(p.grad), dtype=np.float64)))
+                    for p in parameters
+                    if p.grad is not None
+                )
+            )
             trial.norms.append(total)
             if clip is not None and total > clip:
                 with tb.no_grad():
@@ -120,10 +126,17 @@ def check_overfit(subject: Subject, tape: Tape, seconds: float = 1.5, steps: int
     if end < start - 0.02 * abs(start) or fitted or abs(start) < 1e-3:
         return [], line
     return [
-        Finding("cannot-overfit", "it cannot even fit one batch", line, "a sound network of this size learns one batch by heart within tens of steps.",
-                "look at the findings on data, loss and wiring first; else a wider network", confidence=0.6, stage="overfit one batch",
-                numbers={"start": start, "end": end})
-    ], line  # fmt: skip
+        Finding(
+            "cannot-overfit",
+            "it cannot even fit one batch",
+            line,
+            "a sound network of this size learns one batch by heart within tens of steps.",
+            "look at the findings on data, loss and wiring first; else a wider network",
+            confidence=0.6,
+            stage="overfit one batch",
+            numbers={"start": start, "end": end},
+        )
+    ], line
 
 
 def _with_lr(subject: Subject, factor: float, steps: int, until: float) -> Trial:
@@ -149,17 +162,32 @@ def check_learning_rate(subject: Subject, seconds: float = 3.0, steps: int = 20)
         if lr == 0 and math.isfinite(own.start):
             return [_small(lr, ratio, own, own, 0.0, line)], line
         return [], line
-    rise = own.end > own.start + 0.05 * abs(own.start) or not math.isfinite(own.end) or max(own.losses) > 4 * abs(own.start) + 1e-6
+    rise = (
+        own.end > own.start + 0.05 * abs(own.start)
+        or not math.isfinite(own.end)
+        or max(own.losses) > 4 * abs(own.start) + 1e-6
+    )
     if rise or (ratio > 0.3 and own.end > 0.7 * own.start):
         tried = {f: _with_lr(subject, f, steps, until) for f in (0.1, 0.01, 0.001)}
         best = min(tried, key=lambda f: tried[f].end)
-        calmer = rise and max(own.losses) > 2 * abs(own.start) and float(np.mean(tried[best].losses)) < 0.7 * float(np.mean(own.losses))
+        calmer = (
+            rise
+            and max(own.losses) > 2 * abs(own.start)
+            and float(np.mean(tried[best].losses)) < 0.7 * float(np.mean(own.losses))
+        )
         if tried[best].end < min(own.end, own.start) - 0.03 * abs(own.start) or calmer:
             return [
-                Finding("lr-too-large", "learning rate too large", f"{line}; at lr {lr * best:g}: {tried[best].start:.4g} → {tried[best].end:.4g}",
-                        "each step jumps past the valley's floor and lands higher on the other side.", f"lr={lr * best:.1g}",
-                        confidence=0.95 if rise else 0.8, stage="update ratios", numbers={"lr": lr, "better": lr * best, "ratio": ratio})
-            ], line  # fmt: skip
+                Finding(
+                    "lr-too-large",
+                    "learning rate too large",
+                    f"{line}; at lr {lr * best:g}: {tried[best].start:.4g} → {tried[best].end:.4g}",
+                    "each step jumps past the valley's floor and lands higher on the other side.",
+                    f"lr={lr * best:.1g}",
+                    confidence=0.95 if rise else 0.8,
+                    stage="update ratios",
+                    numbers={"lr": lr, "better": lr * best, "ratio": ratio},
+                )
+            ], line
         return [], line
     gain = own.start - own.end
     if gain < 0.03 * abs(own.start) and (ratio < 2e-4 or math.isnan(ratio)):
@@ -173,6 +201,13 @@ def check_learning_rate(subject: Subject, seconds: float = 3.0, steps: int = 20)
 
 def _small(lr: float, ratio: float, own: Trial, other: Trial, factor: float, line: str) -> Finding:
     more = f"; at lr {lr * factor:g}: {other.start:.4g} → {other.end:.4g}" if factor else ""
-    return Finding("lr-too-small", "learning rate too small", line + more, f"a step changes the weights by {ratio:.1g} of their size; about 1e-3 is usual.",
-                   f"lr={lr * factor:.1g}" if factor else "lr=1e-3", confidence=0.9, stage="update ratios",
-                   numbers={"lr": lr, "better": lr * factor, "ratio": ratio})  # fmt: skip
+    return Finding(
+        "lr-too-small",
+        "learning rate too small",
+        line + more,
+        f"a step changes the weights by {ratio:.1g} of their size; about 1e-3 is usual.",
+        f"lr={lr * factor:.1g}" if factor else "lr=1e-3",
+        confidence=0.9,
+        stage="update ratios",
+        numbers={"lr": lr, "better": lr * factor, "ratio": ratio},
+    )

@@ -26,7 +26,14 @@ class Diagnosis:
     """
 
     def __init__(
-        self, findings: list[Finding], lines: dict[str, list[str]], budget: Budget | None, tape: Any, seconds: float, name: str, cures: bool
+        self,
+        findings: list[Finding],
+        lines: dict[str, list[str]],
+        budget: Budget | None,
+        tape: Any,
+        seconds: float,
+        name: str,
+        cures: bool,
     ) -> None:
         self.findings, self.budget, self.seconds, self.name = findings, budget, seconds, name
         self._lines, self._cures = lines, cures
@@ -47,7 +54,9 @@ class Diagnosis:
         rows = []
         for stage in STAGES:
             bad = [f for f in self.findings if f.stage == stage]
-            rows.append((stage, not bad, "; ".join([*(f.title for f in bad), *self._lines.get(stage, [])]) or "not reached"))
+            rows.append(
+                (stage, not bad, "; ".join([*(f.title for f in bad), *self._lines.get(stage, [])]) or "not reached")
+            )
         return rows
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,7 +76,10 @@ class Diagnosis:
     # --- text -------------------------------------------------------------------------------------------------------
 
     def __str__(self) -> str:
-        out = [f"Diagnosis of {self.name}: " + ("nothing found." if self.healthy else f"{len(self.findings)} finding{'s' * (len(self.findings) > 1)}.")]
+        out = [
+            f"Diagnosis of {self.name}: "
+            + ("nothing found." if self.healthy else f"{len(self.findings)} finding{'s' * (len(self.findings) > 1)}.")
+        ]
         for i, f in enumerate(self.findings, 1):
             out += ["", *(("   " if k else f"{i}. ") + line for k, line in enumerate(str(f).splitlines()))]
         if self.budget is not None and len(self.budget.layers) > 1:
@@ -82,7 +94,11 @@ class Diagnosis:
         """The budget, layer by layer: ×10^k per cause, and the sum."""
         if self.budget is None:
             return "no budget: no path from the loss to a weight"
-        head = f"{'layer':<22}{'signal':>9}{'|δ| out':>10}" + "".join(f"{c:>12}" for c in CAUSES) + f"{'sum':>10}{'|δ| in':>10}"
+        head = (
+            f"{'layer':<22}{'signal':>9}{'|δ| out':>10}"
+            + "".join(f"{c:>12}" for c in CAUSES)
+            + f"{'sum':>10}{'|δ| in':>10}"
+        )
         lines = ["Gradient flow, last layer first; numbers are powers of ten (−1 = ten times smaller):", head]
         layers = list(reversed(self.budget.layers))
         shown = layers if len(layers) <= limit else [*layers[: limit // 2], None, *layers[-limit // 2 :]]
@@ -98,7 +114,10 @@ class Diagnosis:
         d = self.budget.forecast()
         if math.isfinite(d) and d < 1000:
             way = "down to 1e-6" if self.budget.total < 0 else "up to 1e6"
-            lines.append(f"×{math.exp(self.budget.per_layer):.3g} per layer: at this rate the gradient is {way} after {d:.0f} layers.")
+            lines.append(
+                f"×{math.exp(self.budget.per_layer):.3g} per layer: at this rate the gradient is {way} after "
+                f"{d:.0f} layers."
+            )
         return "\n".join(lines)
 
     def picture(self, width: int = 40, limit: int = 40) -> str:
@@ -106,17 +125,28 @@ class Diagnosis:
         if self.budget is None:
             return ""
         layers = self.budget.layers[-limit:]
-        low = min([x.above for x in layers if math.isfinite(x.above)] + [x.below for x in layers if math.isfinite(x.below)] + [0.0])
+        low = min(
+            [x.above for x in layers if math.isfinite(x.above)]
+            + [x.below for x in layers if math.isfinite(x.below)]
+            + [0.0]
+        )
         high = max([x.above for x in layers if math.isfinite(x.above)] + [0.0])
         span = max(high - low, 1e-9)
         signals = [math.log(x.signal) for x in layers if x.signal > 0]
         s_low, s_high = (min(signals), max(signals)) if signals else (0.0, 1.0)
         s_span = max(s_high - s_low, math.log(10))
-        rows = [f"{'layer':<20}  {'forward signal':<{width // 2}}  backward gradient |δ| (log scale, {_tens(low)} … {_tens(high)})"]
+        rows = [
+            (
+                f"{'layer':<20}  {'forward signal':<{width // 2}}  backward gradient |δ| (log scale, {_tens(low)} … "
+                f"{_tens(high)})"
+            )
+        ]
         for x in layers:
             f = 0 if not x.signal > 0 else 1 + round((math.log(x.signal) - s_low) / s_span * (width // 2 - 1))
             b = 0 if not math.isfinite(x.above) else 1 + round((x.above - low) / span * (width - 1))
-            cause = max(CAUSES, key=lambda c, x=x: abs(x.parts.get(c, 0.0)) if math.isfinite(x.parts.get(c, 0.0)) else 1e9)
+            cause = max(
+                CAUSES, key=lambda c, x=x: abs(x.parts.get(c, 0.0)) if math.isfinite(x.parts.get(c, 0.0)) else 1e9
+            )
             rows.append(f"{x.name[-19:] or '·':<20}  {'▒' * f:<{width // 2}}  {MARKS[cause] * b} {_tens(x.above)}")
         rows.append("mark of the largest cause: " + "  ".join(f"{MARKS[c]} {c}" for c in CAUSES))
         return "\n".join(rows)

@@ -13,13 +13,14 @@ from ..errors import UsageError
 from .budget import Budget, budget_of
 from .data_checks import check_batch, check_inputs, check_relation
 from .finding import STAGES, Finding, ordered
-from .flow_checks import check_flow, check_units, check_weights
+from .flow_checks import check_flow, check_units
 from .loss_checks import check_loss, initial_loss
 from .nonfinite_checks import check_nonfinite
 from .probes import check_learning_rate, check_overfit
 from .report import Diagnosis
 from .subject import Subject, to_array
 from .tape import Tape
+from .weight_checks import check_weights
 from .wiring_checks import check_graph, check_modes, check_optimizer
 
 __all__ = ["run"]
@@ -101,9 +102,19 @@ def _need_scalar(tape: Tape) -> None:
 
 
 def _look(
-    todo: _Checklist, subject: Subject, tape: Tape, model: Any, optimizer: Any, arrays: list[Any], y: Any, data: Any,
-    clip: float | None, tell: Any, *, probes: bool = True,
-) -> Budget | None:  # fmt: skip
+    todo: _Checklist,
+    subject: Subject,
+    tape: Tape,
+    model: Any,
+    optimizer: Any,
+    arrays: list[Any],
+    y: Any,
+    data: Any,
+    clip: float | None,
+    tell: Any,
+    *,
+    probes: bool = True,
+) -> Budget | None:
     n = subject.n
     names = {id(m): k for k, m in model.named_modules()}
     todo.add("initial loss", check_loss(tape, y, n))
@@ -133,10 +144,16 @@ def _look(
         todo.add("initial loss", [], f"loss {loss:.4g}")
     if not broken:
         flow = check_flow(budget, tape)
-        if flow and flow[0].code == "vanishing-gradient" and flow[0].numbers["ratio"] > 1e-5 and probes and _learns(subject):
+        if (
+            flow
+            and flow[0].code == "vanishing-gradient"
+            and flow[0].numbers["ratio"] > 1e-5
+            and probes
+            and _learns(subject)
+        ):
             flow = []  # small, but nothing that keeps it from learning
         todo.add("gradient flow", flow, _flow_line(budget))
-        todo.add("units", [*check_units(tape, budget), *check_weights(tape, budget, model)], _units_line(tape))
+        todo.add("units", [*check_units(tape, budget), *check_weights(tape, model)], _units_line(tape))
         if clip is not None:
             todo.add("update ratios", _clip(tape, clip))
         if not probes:
@@ -179,10 +196,16 @@ def _units_line(tape: Tape) -> str:
 
 
 def _initial(value: float, expected: float, c: int) -> Finding:
-    return Finding("initial-loss", "the loss starts too high", f"cross-entropy {value:.4g}, a guess among {c} classes costs ln {c} = {expected:.4g}",
-                   "the outputs are large before anything is learned: the network is sure, and wrong.",
-                   "nn.init.normal_(last_layer.weight, std=0.01)   # and standardised inputs", confidence=0.65, stage="initial loss",
-                   numbers={"loss": value, "expected": expected})  # fmt: skip
+    return Finding(
+        "initial-loss",
+        "the loss starts too high",
+        f"cross-entropy {value:.4g}, a guess among {c} classes costs ln {c} = {expected:.4g}",
+        "the outputs are large before anything is learned: the network is sure, and wrong.",
+        "nn.init.normal_(last_layer.weight, std=0.01)   # and standardised inputs",
+        confidence=0.65,
+        stage="initial loss",
+        numbers={"loss": value, "expected": expected},
+    )
 
 
 def _clip(tape: Tape, clip: float) -> list[Finding]:
@@ -219,4 +242,6 @@ def _from_error(error: Exception, subject: Subject, arrays: list[Any], y: Any) -
         found = [f for f in found if f.code == "label-range"]
         if found:
             return found
-    raise UsageError(f"the network or the loss fails on this batch: {type(error).__name__}: {text.splitlines()[0] if text else ''}") from error
+    raise UsageError(
+        f"the network or the loss fails on this batch: {type(error).__name__}: {text.splitlines()[0] if text else ''}"
+    ) from error

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import nn
 from ..core.op import registry
 from ..core.state import state
 from ..core.variable import Variable, wrap
-from .. import nn
 from ..errors import ChainruleError, UsageError
 from .finding import ordered
 from .loop import error_finding
@@ -48,7 +48,10 @@ class _Capture:
         if len(observer.roots) > 1 and any(not _within(r, model) for r in observer.roots):
             self._several(observer, loss)
             return
-        optimizer = next((o for o in reversed(self.optimizers) if _shares(o, model)), self.optimizers[-1] if self.optimizers else None)
+        optimizer = next(
+            (o for o in reversed(self.optimizers) if _shares(o, model)),
+            self.optimizers[-1] if self.optimizers else None,
+        )
         memo: dict[int, Any] = {}
         twin = copy.deepcopy(model, memo)
         twin_optimizer = copy.deepcopy(optimizer, memo) if optimizer is not None else None
@@ -82,9 +85,13 @@ class _Capture:
                 _backward(tape, loss, self.spy, _namer(names), parameters)
             except ChainruleError:  # the script's own backward will say it
                 return
-        args = next((c.inputs[0] for c in self.spy.calls if c.inputs and isinstance(c.inputs[0], np.ndarray)), np.zeros((1, 1)))
+        args = next(
+            (c.inputs[0] for c in self.spy.calls if c.inputs and isinstance(c.inputs[0], np.ndarray)), np.zeros((1, 1))
+        )
         target = _target(self.spy, tape.output)
-        self.subject = Subject(holder, lambda out, y: out, (wrap(args), target if target is not None else wrap(np.zeros(()))))
+        self.subject = Subject(
+            holder, lambda out, y: out, (wrap(args), target if target is not None else wrap(np.zeros(())))
+        )
         self.tape = tape
 
     def _replay(self, out: Any, loss: Any) -> Any:
@@ -140,7 +147,9 @@ def _target(spy: Spy, out: Any) -> Any:
     return None
 
 
-def diagnose_script(path: Any, args: tuple[str, ...] = (), *, steps: int = 12, cures: bool = True, progress: Any = None) -> Diagnosis:
+def diagnose_script(
+    path: Any, args: tuple[str, ...] = (), *, steps: int = 12, cures: bool = True, progress: Any = None
+) -> Diagnosis:
     """Run a script until it has made ``steps`` optimizer steps (or ends), and diagnose its network.
 
     Raises:
@@ -201,7 +210,9 @@ def _runner() -> Any:
     return served
 
 
-def _conclude(path: Path, capture: _Capture, observer: Observer, failure: Exception | None, cures: bool, progress: Any) -> Diagnosis:
+def _conclude(
+    path: Path, capture: _Capture, observer: Observer, failure: Exception | None, cures: bool, progress: Any
+) -> Diagnosis:
     observed = observer.findings()
     if failure is not None:
         known = error_finding(failure, str(failure))
@@ -230,20 +241,37 @@ def _conclude(path: Path, capture: _Capture, observer: Observer, failure: Except
             raise UsageError(f"{path} never trains: it called no backward()")
         if not observed and capture.why:
             raise UsageError(f"{path}: {capture.why}")
-        return Diagnosis(ordered(observed), {"update ratios": [f"{observer.steps} steps watched"]}, None, None, 0.0, path.name, False)
-    if observer.steps == 0 and observer.backwards >= 1 and not any(f.code == "foreign-optimizer" for f in observed) and failure is None:
+        return Diagnosis(
+            ordered(observed), {"update ratios": [f"{observer.steps} steps watched"]}, None, None, 0.0, path.name, False
+        )
+    if (
+        observer.steps == 0
+        and observer.backwards >= 1
+        and not any(f.code == "foreign-optimizer" for f in observed)
+        and failure is None
+    ):
         from .finding import Finding
 
-        observed.append(Finding(
-            "foreign-optimizer", "step() is never called", f"{observer.backwards} backward passes, no optimizer step",
-            "gradients are computed and never used: the weights stay as they are.", "optimizer.step()   # after loss.backward()",
-            place=observer.backward_place, confidence=0.95, stage="update ratios"))  # fmt: skip
+        observed.append(
+            Finding(
+                "foreign-optimizer",
+                "step() is never called",
+                f"{observer.backwards} backward passes, no optimizer step",
+                "gradients are computed and never used: the weights stay as they are.",
+                "optimizer.step()   # after loss.backward()",
+                place=observer.backward_place,
+                confidence=0.95,
+                stage="update ratios",
+            )
+        )
     try:
         diagnosis = run(capture.subject, cures=cures, observed=observed, progress=progress, tape=capture.tape)
     except UsageError:
         if not observed:
             raise
-        return Diagnosis(ordered(observed), {"update ratios": [f"{observer.steps} steps watched"]}, None, None, 0.0, path.name, False)
+        return Diagnosis(
+            ordered(observed), {"update ratios": [f"{observer.steps} steps watched"]}, None, None, 0.0, path.name, False
+        )
     diagnosis.name = f"{path.name} ({diagnosis.name})"
     return diagnosis
 

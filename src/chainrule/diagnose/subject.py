@@ -35,7 +35,12 @@ def to_array(x: Any) -> Any:
 def _is_torch(model: Any) -> bool:
     torch = sys.modules.get("torch")
     real = getattr(torch, "nn", None)
-    return real is not None and getattr(torch, "__version__", None) is not None and isinstance(model, real.Module) and not isinstance(model, Module)
+    return (
+        real is not None
+        and getattr(torch, "__version__", None) is not None
+        and isinstance(model, real.Module)
+        and not isinstance(model, Module)
+    )
 
 
 class Subject:
@@ -59,7 +64,7 @@ class Subject:
         if loss_fn is not None and not callable(loss_fn):
             raise UsageError(f"loss_fn must be a function of (output, target), not {type(loss_fn).__name__}")
         if self.torch:
-            import torch as tb  # noqa: PLC0415 - only in the adapter
+            import torch as tb
         else:
             import chainrule as tb
         self.tb: Any = tb
@@ -114,8 +119,9 @@ class Subject:
         return out, loss_fn(out, self.target if target is None else target)
 
     def _wants_model(self) -> bool:
+        f: Any = self.loss_fn
         try:
-            names = list(inspect.signature(self.loss_fn).parameters)
+            names = list(inspect.signature(f).parameters)
         except (TypeError, ValueError):
             return False
         return bool(names) and names[0] in ("model", "net", "network") and len(names) >= 2
@@ -156,7 +162,7 @@ class Subject:
         """Random state (the library's, NumPy's, Python's) and modes are as before when the block ends."""
         import random
 
-        ours = np.random.get_state()  # noqa: NPY002 - the user's state, to be put back
+        ours = np.random.get_state()  # noqa: NPY002 - the user's own state
         python = random.getstate()
         state = self.tb.get_rng_state()
         before = {id(m): m.training for m in self.model.modules()}

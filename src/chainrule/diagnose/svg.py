@@ -17,7 +17,10 @@ _FONT = 'font-family="sans-serif" font-size="12"'
 
 def _open(width: int, height: int, title: str) -> list[str]:
     return [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} '
+            f'{height}" role="img">'
+        ),
         f"<title>{escape(title)}</title>",
         f'<rect width="{width}" height="{height}" fill="white"/>',
         f'<text x="16" y="22" font-family="sans-serif" font-size="15" font-weight="bold">{escape(title)}</text>',
@@ -39,7 +42,10 @@ def budget_svg(budget: Budget | None, name: str) -> str:
     tens = math.log(10)
     above = [_finite(x.above / tens) for x in layers]
     signal = [math.log10(x.signal) if x.signal > 0 else -6.0 for x in layers]
-    low, high = math.floor(min(*above, *signal, -1.0) if len(layers) > 1 else -1), math.ceil(max(*above, *signal, 0.0) if len(layers) > 1 else 1)
+    low, high = (
+        math.floor(min(*above, *signal, -1.0) if len(layers) > 1 else -1),
+        math.ceil(max(*above, *signal, 0.0) if len(layers) > 1 else 1),
+    )
     if high == low:
         high += 1
 
@@ -47,12 +53,24 @@ def budget_svg(budget: Budget | None, name: str) -> str:
         return top + (high - v) / (high - low) * (mid - top - 12)
 
     for t in {low, (low + high) // 2, high}:
-        out.append(f'<line x1="{left}" x2="{left + step * len(layers)}" y1="{y_line(t):.1f}" y2="{y_line(t):.1f}" stroke="#ddd"/>')
+        out.append(
+            f'<line x1="{left}" x2="{left + step * len(layers)}" y1="{y_line(t):.1f}" y2="{y_line(t):.1f}" '
+            'stroke="#ddd"/>'
+        )
         out.append(f'<text x="{left - 8}" y="{y_line(t) + 4:.1f}" text-anchor="end" {_FONT}>1e{t}</text>')
-    for values, colour, dash, word in ((signal, "#56B4E9", "5 3", "forward signal (RMS)"), (above, "#D55E00", "", "backward gradient |δ|")):
+    for values, colour, dash, word in (
+        (signal, "#56B4E9", "5 3", "forward signal (RMS)"),
+        (above, "#D55E00", "", "backward gradient |δ|"),
+    ):
         points = " ".join(f"{left + step * (i + 0.5):.1f},{y_line(v):.1f}" for i, v in enumerate(values))
-        out.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"><title>{word}</title></polyline>')
-    out.append(f'<text x="{left}" y="{top - 8}" {_FONT}><tspan fill="#D55E00">— backward gradient |δ|</tspan>  <tspan fill="#2b83ba">- - forward signal</tspan></text>')
+        out.append(
+            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2" '
+            f'stroke-dasharray="{dash}"><title>{word}</title></polyline>'
+        )
+    out.append(
+        f'<text x="{left}" y="{top - 8}" {_FONT}><tspan fill="#D55E00">— backward gradient |δ|</tspan>  '
+        '<tspan fill="#2b83ba">- - forward signal</tspan></text>'
+    )
     parts = [{c: _finite(x.parts.get(c, 0.0) / tens, -3.0) for c in CAUSES} for x in layers]
     down = min([sum(v for v in p.values() if v < 0) for p in parts] + [-0.1])
     up = max([sum(v for v in p.values() if v > 0) for p in parts] + [0.1])
@@ -69,22 +87,36 @@ def budget_svg(budget: Budget | None, name: str) -> str:
             a, b = (hi, hi + v) if v > 0 else (lo, lo + v)
             hi, lo = (b, lo) if v > 0 else (hi, b)
             out.append(
-                f'<rect x="{x:.1f}" y="{y_bar(max(a, b)):.1f}" width="{step * 0.7:.1f}" height="{abs(y_bar(a) - y_bar(b)):.1f}" fill="{COLOURS[c]}">'
+                f'<rect x="{x:.1f}" y="{y_bar(max(a, b)):.1f}" width="{step * 0.7:.1f}" '
+                f'height="{abs(y_bar(a) - y_bar(b)):.1f}" fill="{COLOURS[c]}">'
                 f"<title>{escape(layers[i].name)}: {c} {v:+.2f} powers of ten</title></rect>"
             )
         if step >= 24 or i % 4 == 0:
-            out.append(f'<text x="{left + step * (i + 0.5):.1f}" y="{bottom + 16}" text-anchor="middle" font-family="sans-serif" font-size="10">{escape(layers[i].name[-8:])}</text>')
-    out.append(f'<line x1="{left}" x2="{left + step * len(layers)}" y1="{y_bar(0):.1f}" y2="{y_bar(0):.1f}" stroke="black"/>')
+            out.append(
+                f'<text x="{left + step * (i + 0.5):.1f}" y="{bottom + 16}" text-anchor="middle" '
+                f'font-family="sans-serif" font-size="10">{escape(layers[i].name[-8:])}</text>'
+            )
+    out.append(
+        f'<line x1="{left}" x2="{left + step * len(layers)}" y1="{y_bar(0):.1f}" y2="{y_bar(0):.1f}" stroke="black"/>'
+    )
     for t in (up, down):
         out.append(f'<text x="{left - 8}" y="{y_bar(t) + 4:.1f}" text-anchor="end" {_FONT}>{t:+.1f}</text>')
     for i, c in enumerate(CAUSES):
-        out.append(f'<rect x="{left + 96 * i}" y="{bottom + 36}" width="12" height="12" fill="{COLOURS[c]}"/><text x="{left + 16 + 96 * i}" y="{bottom + 46}" {_FONT}>{c}</text>')
-    out.append(f'<text x="16" y="{bottom + 62}" font-family="sans-serif" font-size="10">bars: change of |δ| across each layer by cause, in powers of ten; they add up to the step of the line</text>')
+        out.append(
+            f'<rect x="{left + 96 * i}" y="{bottom + 36}" width="12" height="12" fill="{COLOURS[c]}"/><text '
+            f'x="{left + 16 + 96 * i}" y="{bottom + 46}" {_FONT}>{c}</text>'
+        )
+    out.append(
+        f'<text x="16" y="{bottom + 62}" font-family="sans-serif" font-size="10">bars: change of |δ| across '
+        "each layer by cause, in powers of ten; they add up to the step of the line</text>"
+    )
     out.append("</svg>")
     return "\n".join(out)
 
 
-def lines_svg(panels: Sequence[tuple[str, str, dict[str, Sequence[float]], bool]], title: str, caption: Sequence[str]) -> str:
+def lines_svg(
+    panels: Sequence[tuple[str, str, dict[str, list[float]], bool]], title: str, caption: Sequence[str]
+) -> str:
     """Panels side by side: (title, x label, {name: values}, log scale)."""
     w, h = 330, 230
     out = _open(w * len(panels) + 20, h + 70 + 18 * len(caption), title)
@@ -116,8 +148,14 @@ def lines_svg(panels: Sequence[tuple[str, str, dict[str, Sequence[float]], bool]
                 continue
             points = " ".join(f"{px(j, len(values)):.1f},{py(v):.1f}" for j, v in enumerate(values) if math.isfinite(v))
             dash = ("", "6 3", "2 2", "8 2 2 2")[i % 4]
-            out.append(f'<polyline points="{points}" fill="none" stroke="{LINES[i % 4]}" stroke-width="2" stroke-dasharray="{dash}"/>')
-            out.append(f'<text x="{x0 + 4}" y="{y1 + 34 + 14 * i}" fill="{LINES[i % 4]}" {_FONT}>{"—" if not dash else "- -"} {escape(name)}</text>')
+            out.append(
+                f'<polyline points="{points}" fill="none" stroke="{LINES[i % 4]}" stroke-width="2" '
+                f'stroke-dasharray="{dash}"/>'
+            )
+            out.append(
+                f'<text x="{x0 + 4}" y="{y1 + 34 + 14 * i}" fill="{LINES[i % 4]}" '
+                f"{_FONT}>{'—' if not dash else '- -'} {escape(name)}</text>"
+            )
     for i, sentence in enumerate(caption):
         out.append(f'<text x="16" y="{h + 74 + 17 * i}" {_FONT}>{escape(sentence)}</text>')
     out.append("</svg>")

@@ -32,14 +32,64 @@ LN2 = math.log(2.0)
 WEIGHT = {"linear", "conv", "matmul", "embedding", "bilinear"}
 NORM = {"layer_norm", "batch_norm", "rms_norm", "group_norm", "instance_norm"}
 ACTIVATION = {
-    "relu", "sigmoid", "tanh", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "softsign",
-    "hardtanh", "relu6", "hardsigmoid", "hardswish", "logsigmoid", "prelu", "softmax", "log_softmax", "clamp", "sin",
-    "abs", "exp", "log", "sqrt", "square", "erf", "ndtr", "clamp_between", "maximum", "minimum", "pow", "where",
-}  # fmt: skip
+    "relu",
+    "sigmoid",
+    "tanh",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "celu",
+    "gelu",
+    "silu",
+    "mish",
+    "softplus",
+    "softsign",
+    "hardtanh",
+    "relu6",
+    "hardsigmoid",
+    "hardswish",
+    "logsigmoid",
+    "prelu",
+    "softmax",
+    "log_softmax",
+    "clamp",
+    "sin",
+    "abs",
+    "exp",
+    "log",
+    "sqrt",
+    "square",
+    "erf",
+    "ndtr",
+    "clamp_between",
+    "maximum",
+    "minimum",
+    "pow",
+    "where",
+}
 SHAPES = {
-    "reshape", "swap", "permute", "expand", "getitem", "index", "cast", "clone", "sum_to", "boundary", "cat", "stack", "split",
-    "unbind", "pad_constant", "view", "squeeze", "flatten", "gather", "flip", "roll",
-}  # fmt: skip
+    "reshape",
+    "swap",
+    "permute",
+    "expand",
+    "getitem",
+    "index",
+    "cast",
+    "clone",
+    "sum_to",
+    "boundary",
+    "cat",
+    "stack",
+    "split",
+    "unbind",
+    "pad_constant",
+    "view",
+    "squeeze",
+    "flatten",
+    "gather",
+    "flip",
+    "roll",
+}
 LOSSES = {"cross_entropy", "nll", "bce", "bce_logits", "mse", "l1", "huber"}
 
 
@@ -74,8 +124,23 @@ class Step:
     * ``total``: log ‖gradient at the output‖ (all paths together); ``sent[i]``: log ‖what went to input i‖.
     """
 
-    __slots__ = ("op", "kind", "layer", "layer_type", "place", "parents", "inputs", "out", "params", "total", "sent",
-                 "consumers", "zero_rows", "order", "finite")  # fmt: skip
+    __slots__ = (
+        "op",
+        "kind",
+        "layer",
+        "layer_type",
+        "place",
+        "parents",
+        "inputs",
+        "out",
+        "params",
+        "total",
+        "sent",
+        "consumers",
+        "zero_rows",
+        "order",
+        "finite",
+    )
 
     def __init__(self, op: str, layer: str, layer_type: str, place: Any, order: int) -> None:
         self.op, self.layer, self.layer_type, self.place, self.order = op, layer, layer_type, place, order
@@ -96,7 +161,13 @@ class Step:
 
 def kind_of(op: str) -> str:
     """The family of an op."""
-    for kind, names in (("weight", WEIGHT), ("norm", NORM), ("activation", ACTIVATION), ("loss", LOSSES), ("shape", SHAPES)):
+    for kind, names in (
+        ("weight", WEIGHT),
+        ("norm", NORM),
+        ("activation", ACTIVATION),
+        ("loss", LOSSES),
+        ("shape", SHAPES),
+    ):
         if op in names:
             return kind
     return "other"
@@ -270,7 +341,8 @@ def record(model: Any, forward: Any, names: dict[int, str], original: Any = None
 
 @contextmanager
 def unfused() -> Iterator[None]:
-    """Whole recurrent layers run step by step, through what they are proved equal to: the gradient's way through time shows."""
+    """Whole recurrent layers run step by step, through what they are proved equal to: the gradient's way
+    through time shows."""
     from ..core.op import registry
     from ..ops import rnn as ops
 
@@ -346,7 +418,9 @@ def _backward(tape: Tape, loss: Any, spy: Spy, chain_name: Any, parameters: dict
             if all(p is None for p in parts):
                 continue
             top = max(p[1] for p in parts if p is not None)
-            g = tuple(np.zeros(*o) if p is None else np.ldexp(p[0], p[1] - top) for p, o in zip(parts, node.out, strict=True))
+            g = tuple(
+                np.zeros(*o) if p is None else np.ldexp(p[0], p[1] - top) for p, o in zip(parts, node.out, strict=True)
+            )
             e = top
             step.total = 0.5 * float(np.logaddexp.reduce([2 * log_norm(x) for x in g])) + e * LN2
         else:
@@ -363,7 +437,11 @@ def _backward(tape: Tape, loss: Any, spy: Spy, chain_name: Any, parameters: dict
                 step.sent.append(None)
                 continue
             gi = np.asarray(gi)
-            if tape.backward_bad is None and not np.isfinite(gi).all() and finite(*(g if isinstance(g, tuple) else (g,))):
+            if (
+                tape.backward_bad is None
+                and not np.isfinite(gi).all()
+                and finite(*(g if isinstance(g, tuple) else (g,)))
+            ):
                 tape.backward_bad = (step, gi, g)
                 step.finite = False
             gi, ei = scaled(gi, e)

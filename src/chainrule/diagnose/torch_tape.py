@@ -13,32 +13,76 @@ from typing import Any
 
 import numpy as np
 
-from ..core.locate import Place, place_of
+from ..core.locate import Place
 from .tape import LN2, Call, Step, Tape, finite, kind_of, log_norm
 
 __all__ = ["record"]
 
 _NAMES = {
-    "AddmmBackward0": "linear", "LinearBackward0": "linear", "MmBackward0": "matmul", "BmmBackward0": "matmul",
-    "MvBackward0": "matmul", "DotBackward0": "matmul", "BaddbmmBackward0": "matmul", "AddmvBackward0": "linear",
-    "ConvolutionBackward0": "conv", "MkldnnConvolutionBackward0": "conv", "EmbeddingBackward0": "embedding",
-    "NativeLayerNormBackward0": "layer_norm", "NativeBatchNormBackward0": "batch_norm",
-    "CudnnBatchNormBackward0": "batch_norm", "NativeGroupNormBackward0": "group_norm",
-    "LogSoftmaxBackward0": "log_softmax", "SoftmaxBackward0": "softmax", "NllLossBackward0": "nll",
-    "NllLoss2DBackward0": "nll", "MseLossBackward0": "mse", "BinaryCrossEntropyBackward0": "bce",
-    "BinaryCrossEntropyWithLogitsBackward0": "bce_logits", "SmoothL1LossBackward0": "huber", "HuberLossBackward0": "huber",
-    "LogSigmoidBackward0": "logsigmoid", "HardtanhBackward0": "hardtanh",
-    "TBackward0": "swap", "ViewBackward0": "reshape", "UnsafeViewBackward0": "reshape", "ReshapeAliasBackward0": "reshape",
-    "TransposeBackward0": "swap", "PermuteBackward0": "permute", "SelectBackward0": "getitem",
-    "SliceBackward0": "getitem", "IndexBackward0": "index", "ToCopyBackward0": "cast", "CloneBackward0": "clone",
-    "ExpandBackward0": "expand", "SqueezeBackward0": "reshape", "SqueezeBackward1": "reshape", "UnsqueezeBackward0": "reshape",
-    "LeakyReluBackward0": "leaky_relu", "MkldnnRnnLayerBackward0": "recurrent_layer",
-}  # fmt: skip
+    "AddmmBackward0": "linear",
+    "LinearBackward0": "linear",
+    "MmBackward0": "matmul",
+    "BmmBackward0": "matmul",
+    "MvBackward0": "matmul",
+    "DotBackward0": "matmul",
+    "BaddbmmBackward0": "matmul",
+    "AddmvBackward0": "linear",
+    "ConvolutionBackward0": "conv",
+    "MkldnnConvolutionBackward0": "conv",
+    "EmbeddingBackward0": "embedding",
+    "NativeLayerNormBackward0": "layer_norm",
+    "NativeBatchNormBackward0": "batch_norm",
+    "CudnnBatchNormBackward0": "batch_norm",
+    "NativeGroupNormBackward0": "group_norm",
+    "LogSoftmaxBackward0": "log_softmax",
+    "SoftmaxBackward0": "softmax",
+    "NllLossBackward0": "nll",
+    "NllLoss2DBackward0": "nll",
+    "MseLossBackward0": "mse",
+    "BinaryCrossEntropyBackward0": "bce",
+    "BinaryCrossEntropyWithLogitsBackward0": "bce_logits",
+    "SmoothL1LossBackward0": "huber",
+    "HuberLossBackward0": "huber",
+    "LogSigmoidBackward0": "logsigmoid",
+    "HardtanhBackward0": "hardtanh",
+    "TBackward0": "swap",
+    "ViewBackward0": "reshape",
+    "UnsafeViewBackward0": "reshape",
+    "ReshapeAliasBackward0": "reshape",
+    "TransposeBackward0": "swap",
+    "PermuteBackward0": "permute",
+    "SelectBackward0": "getitem",
+    "SliceBackward0": "getitem",
+    "IndexBackward0": "index",
+    "ToCopyBackward0": "cast",
+    "CloneBackward0": "clone",
+    "ExpandBackward0": "expand",
+    "SqueezeBackward0": "reshape",
+    "SqueezeBackward1": "reshape",
+    "UnsqueezeBackward0": "reshape",
+    "LeakyReluBackward0": "leaky_relu",
+    "MkldnnRnnLayerBackward0": "recurrent_layer",
+}
 
-_FUNCTIONS = {"relu_": "relu", "sigmoid_": "sigmoid", "tanh_": "tanh", "batch_norm": "batch_norm", "conv1d": "conv",
-              "conv2d": "conv", "conv3d": "conv", "binary_cross_entropy": "bce", "mse_loss": "mse", "l1_loss": "l1",
-              "binary_cross_entropy_with_logits": "bce_logits", "nll_loss": "nll", "smooth_l1_loss": "huber",
-              "huber_loss": "huber", "__getitem__": "getitem", "true_divide": "div", "__truediv__": "div"}  # fmt: skip
+_FUNCTIONS = {
+    "relu_": "relu",
+    "sigmoid_": "sigmoid",
+    "tanh_": "tanh",
+    "batch_norm": "batch_norm",
+    "conv1d": "conv",
+    "conv2d": "conv",
+    "conv3d": "conv",
+    "binary_cross_entropy": "bce",
+    "mse_loss": "mse",
+    "l1_loss": "l1",
+    "binary_cross_entropy_with_logits": "bce_logits",
+    "nll_loss": "nll",
+    "smooth_l1_loss": "huber",
+    "huber_loss": "huber",
+    "__getitem__": "getitem",
+    "true_divide": "div",
+    "__truediv__": "div",
+}
 
 
 def op_name(node: Any) -> str:
@@ -88,7 +132,9 @@ class _Watch:
             def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 out = func(*args, **(kwargs or {}))
                 name = getattr(func, "__name__", "")
-                if name in ("__get__", "__set__", "size", "dim", "detach_") or not isinstance(out, (torch.Tensor, tuple, list)):
+                if name in ("__get__", "__set__", "size", "dim", "detach_") or not isinstance(
+                    out, (torch.Tensor, tuple, list)
+                ):
                     return out
                 outs = out if isinstance(out, (tuple, list)) else (out,)
                 tensors = [o for o in outs if isinstance(o, torch.Tensor)]
@@ -97,7 +143,7 @@ class _Watch:
                 call = Call()
                 call.op = _FUNCTIONS.get(name, name.strip("_"))
                 call.params = dict(kwargs or {})
-                ins = [a for a in (*args, *(kwargs or {}).values())]
+                ins = [*args, *(kwargs or {}).values()]
                 flat: list[Any] = []
                 for a in ins:
                     flat.extend(a if isinstance(a, (tuple, list)) else (a,))
@@ -130,11 +176,18 @@ class _Watch:
 
 
 _SAVED_OUT = ("_saved_result", "_saved_output")
-_SAVED_IN = {"linear": ("_saved_mat1", "_saved_mat2"), "matmul": ("_saved_self", "_saved_mat2"),
-             "conv": ("_saved_input", "_saved_weight"), "layer_norm": ("_saved_input", "_saved_weight"),
-             "batch_norm": ("_saved_input", "_saved_weight"), "nll": ("_saved_self", "_saved_target"),
-             "mse": ("_saved_self", "_saved_target"), "bce": ("_saved_self", "_saved_target"),
-             "bce_logits": ("_saved_self", "_saved_target"), "huber": ("_saved_self", "_saved_target")}  # fmt: skip
+_SAVED_IN = {
+    "linear": ("_saved_mat1", "_saved_mat2"),
+    "matmul": ("_saved_self", "_saved_mat2"),
+    "conv": ("_saved_input", "_saved_weight"),
+    "layer_norm": ("_saved_input", "_saved_weight"),
+    "batch_norm": ("_saved_input", "_saved_weight"),
+    "nll": ("_saved_self", "_saved_target"),
+    "mse": ("_saved_self", "_saved_target"),
+    "bce": ("_saved_self", "_saved_target"),
+    "bce_logits": ("_saved_self", "_saved_target"),
+    "huber": ("_saved_self", "_saved_target"),
+}
 
 
 def _saved(node: Any, name: str) -> Any:
@@ -202,7 +255,7 @@ def _order(root: Any) -> list[Any]:
 def _backward(tape: Tape, model: Any, loss: Any, mode: Any, names: dict[int, str], own: dict[int, str]) -> None:
     import torch
 
-    order = [n for n in _order(loss.grad_fn)]
+    order = list(_order(loss.grad_fn))
     steps: dict[Any, Step] = {}
     inherited: dict[Any, tuple[str, str, Place | None]] = {}
 

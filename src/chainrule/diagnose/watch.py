@@ -44,7 +44,9 @@ class Watch:
         path: a file to append samples to, one JSON object a line.
     """
 
-    def __init__(self, model: Any, optimizer: Any = None, *, budget: float = 0.04, stop: bool = False, path: Any = None) -> None:
+    def __init__(
+        self, model: Any, optimizer: Any = None, *, budget: float = 0.04, stop: bool = False, path: Any = None
+    ) -> None:
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         if not named:
             raise UsageError(f"{type(model).__name__} has no parameters to watch")
@@ -111,9 +113,15 @@ class Watch:
         return sample
 
     def _stop(self, sample: dict[str, Any]) -> None:
-        if not math.isfinite(sample["loss"]) and not math.isnan(sample["loss"]) or (math.isnan(sample["loss"]) and self.seen and any(map(math.isfinite, self.seen))):
+        if (not math.isfinite(sample["loss"]) and not math.isnan(sample["loss"])) or (
+            math.isnan(sample["loss"]) and self.seen and any(map(math.isfinite, self.seen))
+        ):
             raise Hopeless(f"the loss is {sample['loss']} at step {sample['step']}")
-        hopeless = [f for f in self.findings if f.code in ("nonfinite", "vanishing-gradient", "lr-too-large") and f.confidence >= 0.9]
+        hopeless = [
+            f
+            for f in self.findings
+            if f.code in ("nonfinite", "vanishing-gradient", "lr-too-large") and f.confidence >= 0.9
+        ]
         if len(self.samples) >= 8 and hopeless:
             raise Hopeless(f"stopped at step {sample['step']}: {hopeless[0].title} ({hopeless[0].evidence})")
 
@@ -134,36 +142,99 @@ class Watch:
         losses = [s for s in self.seen if not math.isnan(s)]
         g = np.median(np.array([s["grad"] for s in last]), axis=0)
         if not all(map(math.isfinite, self.seen)) or not np.isfinite(g).all():
-            step = next((s["step"] for s in self.samples if not math.isfinite(s["loss"]) or not np.isfinite(s["grad"]).all()), 0)
+            step = next(
+                (s["step"] for s in self.samples if not math.isfinite(s["loss"]) or not np.isfinite(s["grad"]).all()), 0
+            )
             if math.isfinite(self.seen[0]) or not np.isfinite(g).all():
-                found.append(_found("nonfinite", "NaN or Inf while training", f"first seen at step {step}", "a step was too large, or an op left its domain.",
-                                    "chainrule.diagnose(model, loss_fn, batch)   # names the op", 0.95))  # fmt: skip
+                found.append(
+                    _found(
+                        "nonfinite",
+                        "NaN or Inf while training",
+                        f"first seen at step {step}",
+                        "a step was too large, or an op left its domain.",
+                        "chainrule.diagnose(model, loss_fn, batch)   # names the op",
+                        0.95,
+                    )
+                )
             return found
         if len(g) >= 3 and g[-1] > 0:
             ratio = g[0] / g[-1]
             if ratio < 1e-4 or (g == 0).all():
-                found.append(_found("vanishing-gradient", "vanishing gradient", f"‖dL/dW‖ of {self.names[0]} is {ratio:.1e} of {self.names[-1]}'s, over {len(self.samples)} samples",
-                                    "the layers in between multiply the gradient by less than 1 each.", "nn.init.kaiming_normal_ weights, residual connections or a norm per layer", 0.9,
-                                    layer=self.names[0]))  # fmt: skip
+                found.append(
+                    _found(
+                        "vanishing-gradient",
+                        "vanishing gradient",
+                        f"‖dL/dW‖ of {self.names[0]} is {ratio:.1e} of {self.names[-1]}'s, over "
+                        f"{len(self.samples)} samples",
+                        "the layers in between multiply the gradient by less than 1 each.",
+                        "nn.init.kaiming_normal_ weights, residual connections or a norm per layer",
+                        0.9,
+                        layer=self.names[0],
+                    )
+                )
             elif ratio > 1e4:
-                found.append(_found("exploding-gradient", "exploding gradient", f"‖dL/dW‖ of {self.names[0]} is {ratio:.1e} times {self.names[-1]}'s", "the layers in between multiply the gradient by more than 1 each.",
-                                    "nn.init.kaiming_normal_ weights, or clip_grad_norm_", 0.9, layer=self.names[0]))  # fmt: skip
+                found.append(
+                    _found(
+                        "exploding-gradient",
+                        "exploding gradient",
+                        f"‖dL/dW‖ of {self.names[0]} is {ratio:.1e} times {self.names[-1]}'s",
+                        "the layers in between multiply the gradient by more than 1 each.",
+                        "nn.init.kaiming_normal_ weights, or clip_grad_norm_",
+                        0.9,
+                        layer=self.names[0],
+                    )
+                )
         still = [n for n, a in zip(self.names, g, strict=True) if a == 0]
         if still and len(still) < len(g) and not found:
-            found.append(_found("graph-cut", "layers without a gradient", f"{', '.join(still[:3])}: gradient 0 or none in {len(last)} samples", "nothing that they compute reaches the loss.",
-                                "chainrule.diagnose(model, loss_fn, batch)   # names the cut", 0.9, layer=still[0]))  # fmt: skip
+            found.append(
+                _found(
+                    "graph-cut",
+                    "layers without a gradient",
+                    f"{', '.join(still[:3])}: gradient 0 or none in {len(last)} samples",
+                    "nothing that they compute reaches the loss.",
+                    "chainrule.diagnose(model, loss_fn, batch)   # names the cut",
+                    0.9,
+                    layer=still[0],
+                )
+            )
         updates = [s["update"] for s in last if "update" in s]
         if updates:
             u = float(np.median(np.median(np.array(updates), axis=0)))
             # A step that killed the network leaves nothing to update: the first updates tell.
             u = max(u, *(float(np.median(s["update"])) for s in self.samples[:8] if "update" in s))
             if u > 0.1 and len(losses) >= 5 and np.median(losses[-3:]) > 0.95 * losses[0]:
-                found.append(_found("lr-too-large", "learning rate too large", f"a step changes the weights by {u:.1g} of their size; loss {losses[0]:.4g} → {losses[-1]:.4g}",
-                                    "each step jumps past the valley.", "a learning rate 10 to 100 times smaller", 0.9))  # fmt: skip
+                found.append(
+                    _found(
+                        "lr-too-large",
+                        "learning rate too large",
+                        f"a step changes the weights by {u:.1g} of their size; loss {losses[0]:.4g} → {losses[-1]:.4g}",
+                        "each step jumps past the valley.",
+                        "a learning rate 10 to 100 times smaller",
+                        0.9,
+                    )
+                )
             elif len(self.samples) >= 5 and _typical(self.samples) < 1e-6:  # over the whole run: schedules end at 0
-                found.append(_found("lr-too-small", "learning rate too small", f"a step changes the weights by {u:.1g} of their size", "about 1e-3 is usual.", "a larger learning rate", 0.85))  # fmt: skip
+                found.append(
+                    _found(
+                        "lr-too-small",
+                        "learning rate too small",
+                        f"a step changes the weights by {u:.1g} of their size",
+                        "about 1e-3 is usual.",
+                        "a larger learning rate",
+                        0.85,
+                    )
+                )
         if len(losses) >= 6 and losses[-1] > 3 * abs(losses[0]) + 1e-9 and not found:
-            found.append(_found("lr-too-large", "the loss grows", f"{losses[0]:.4g} → {losses[-1]:.4g}", "steps go uphill.", "a smaller learning rate, or zero_grad before backward", 0.85))  # fmt: skip
+            found.append(
+                _found(
+                    "lr-too-large",
+                    "the loss grows",
+                    f"{losses[0]:.4g} → {losses[-1]:.4g}",
+                    "steps go uphill.",
+                    "a smaller learning rate, or zero_grad before backward",
+                    0.85,
+                )
+            )
         return ordered(found)
 
     def write(self, path: Any) -> None:
@@ -211,4 +282,3 @@ def _change(a: Any, old: Any) -> float:
 def watch(model: Any, optimizer: Any = None, *, budget: float = 0.04, stop: bool = False, path: Any = None) -> Watch:
     """Watch a training loop; call ``.step(loss)`` after every backward. See ``Watch``."""
     return Watch(model, optimizer, budget=budget, stop=stop, path=path)
-
