@@ -55,6 +55,12 @@ def mistake(*expects: str):
     return add
 
 
+def block(node) -> list[ast.stmt]:
+    """The statements of a node that has some (a conditional expression has a ``body`` too, but no block)."""
+    body = getattr(node, "body", None)
+    return body if isinstance(body, list) else []
+
+
 # -- places -----------------------------------------------------------------------------------------------------------
 
 
@@ -543,7 +549,7 @@ def rolled(tree):
 @mistake("overwritten")
 def repeated_indices_assigned(tree):
     for parent in ast.walk(tree):
-        for i, s in enumerate(getattr(parent, "body", []) if not isinstance(parent, ast.Lambda) else []):
+        for i, s in enumerate(block(parent)):
             if isinstance(s, ast.Expr) and isinstance(s.value, ast.Call) and ast.unparse(s.value.func) == "np.add.at":
                 a, b, c = s.value.args
                 target = ast.Subscript(a, b, ast.Store())
@@ -635,6 +641,8 @@ def buffer_not_reset(tree):
 @mistake("wrong-operation", "activation", "statistics", "factor", "off-by-one", "extra-factor", "missing-factor")
 def exponent_wrong(tree):
     for parent, slot, i, n in binops(tree, ast.Pow):
+        if not isinstance(n.right, ast.Constant):
+            continue
         made = ast.BinOp(n.left, ast.Pow(), ast.Constant(n.right.value + 1))
         yield Planted(parent, slot, i, n, made)
 

@@ -62,6 +62,8 @@ class Problem:
     """The context in which ``tape`` must run."""
     exempt: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     """Entries whose gradient is something else by definition (an embedding's padding row)."""
+    cotangent: np.ndarray[Any, Any] | None = None
+    """The weights of a single non-scalar output: what backward receives as its upstream gradient."""
     numbers: dict[str, float] = field(default_factory=dict)
     """Named constants that the program reads (lr, lam, eps): candidates for a wrong factor."""
     dims: dict[int, str] = field(default_factory=dict)

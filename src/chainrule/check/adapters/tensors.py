@@ -396,6 +396,8 @@ def _problem(backend: Backend, program: _Program, f: Any, grad: Any, cotangent: 
             key = f"{path}.weight" if path else "weight"
             if isinstance(row, int) and key in point:
                 exempt_row(problem, key, row)
+    if len(weights) == 1:
+        problem.cotangent = np.array(backend.array(weights[0]), dtype=np.float64)
     problem.tape = lambda arrays: program.run(arrays, True)
     problem.around = lambda: backend.in_double(program.captured)
     return problem

@@ -71,7 +71,8 @@ def gather(problem: Problem, m: Measurement, j: Judgement) -> Evidence:
         for name in problem.point:
             if name not in j.bad_parameters and problem.point[name].size > 200:
                 continue
-            missing = np.flatnonzero(np.isnan(numeric[name].reshape(-1)))
+            exempt = problem.exempt.get(name, np.zeros(problem.point[name].shape, dtype=bool))
+            missing = np.flatnonzero(np.isnan(numeric[name].reshape(-1)) & ~exempt.reshape(-1))
             if not missing.size or problem.point[name].size > _MOST_ENTRIES:
                 continue
             scales, rms = array_scales(problem.point[name])

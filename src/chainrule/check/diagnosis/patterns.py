@@ -267,7 +267,7 @@ def integers(ev: Evidence) -> Iterator[Hypothesis]:
     for name in ev.bad:
         a, n = ev.analytic[name], ev.numeric[name]
         known = ev.known(name)
-        if not known.any() or not np.all(a == np.round(a)):
+        if known.sum() < 2 or not np.all(a == np.round(a)):
             continue
         inside = np.abs(n[known] - np.round(n[known])) > 1e-4
         for how, fn in (("truncated", np.trunc), ("rounded down", np.floor), ("rounded", np.round)):
@@ -307,6 +307,29 @@ def low_precision(ev: Evidence) -> Iterator[Hypothesis]:
             tuple(names),
             0.6,
         )
+
+
+@pattern
+def upstream(ev: Evidence) -> Iterator[Hypothesis]:
+    """The upstream gradient ȳ alone, not at all, or added: what a backward of one op gets wrong most often."""
+    y = ev.problem.cotangent
+    for name in ev.bad:
+        a, n = ev.analytic[name], ev.numeric[name]
+        if y is None or y.shape != a.shape or a.size < 2 or not np.all(y):
+            continue
+        slope = n / y
+        for shown, kind, title, fix in (
+            (y, "activation", "the local derivative is missing", "multiply the upstream gradient by the derivative"),
+            (-y, "activation", "the local derivative is missing", "multiply the upstream gradient by the derivative"),
+            (slope, "missing-factor", "the upstream gradient is missing", "multiply by the upstream gradient g"),
+            (y + slope, "wrong-operation", "the upstream gradient is added, not multiplied", "g * it, not g + it"),
+            (y / slope if np.all(slope) else n, "wrong-operation", "the upstream gradient is divided by the derivative",
+             "g * derivative, not g / derivative"),
+        ):  # fmt: skip
+            if ev.same(name, a, shown) and not ev.same(name, a):
+                evidence = f"every entry of d{name} fits that, for the upstream gradient that was passed in"
+                yield Hypothesis(kind, f"{title} in d{name}", evidence, fix, (name,), 0.98)
+                break
 
 
 @pattern

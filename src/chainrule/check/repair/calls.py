@@ -56,7 +56,9 @@ def call_edits(site: Site, node: ast.Call, stmt: ast.stmt, scope: Scope) -> Iter
     func: Any = node.func
     called = func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
     method = isinstance(func, ast.Attribute) and ast.unparse(func.value) != scope.np
-    subject: Any = func.value if method else node.args[0] if node.args else None
+    subject: Any = node.args[0] if node.args else None
+    if method and isinstance(func, ast.Attribute):
+        subject = func.value
     if called in _REDUCTIONS:
         for other in _REDUCTIONS:
             if other != called:

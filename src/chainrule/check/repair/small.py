@@ -64,6 +64,8 @@ def _binary(site: Site, node: ast.BinOp, stmt: ast.stmt, scope: Scope) -> Iterat
                 yield Edit("regulariser", f"an extra term {ast.unparse(dropped)}", 1, site, new, stmt)
             else:
                 yield Edit("extra-term", f"a term too many: {ast.unparse(dropped)}", 1.5, site, new, stmt)
+    if isinstance(op, ast.Mult) and isinstance(site.parent, (ast.Call, ast.BinOp)):
+        yield Edit("missing-term", "a 1 is missing", 2.6, site, ast.BinOp(node, ast.Add(), ast.Constant(1)), stmt)
     if isinstance(op, ast.Mult):
         yield Edit(
             "factor" if number else "wrong-operation",
@@ -245,6 +247,8 @@ def _names(site: Site, stmt: ast.stmt, scope: Scope) -> Iterator[Edit]:
             yield Edit(
                 "transposed", f"{text} should be transposed", 1.2, site, ast.Attribute(node, "T", ast.Load()), stmt
             )
+        if isinstance(site.parent, ast.BinOp) and isinstance(site.parent.op, ast.Div):
+            yield Edit("missing-term", f"a 1 is missing: 1 + {text}", 2.6, site, parse("1 + A", A=node), stmt)
         if array.ndim >= 1:
             kind = "activation" if slope else "wrong-operation"
             yield Edit(kind, f"a square is missing at {text}", 2.5, site, parse("A ** 2", A=node), stmt)

@@ -30,7 +30,7 @@ def whole_edits(stmt: ast.stmt, scope: Scope, value: Any, factors: Sequence[tupl
     for site, result in parts:
         if result is None:
             result = scope.arrays.get(ast.unparse(site.node))
-        shape = result.shape if isinstance(result, np.ndarray) else None
+        shape = np.shape(result) if isinstance(result, (np.ndarray, np.number, float)) else None
         yield from _on(site, shape, stmt, scope, factors)
     if len(parts) > 1:
         for i in range(len(parts)):
@@ -76,8 +76,8 @@ def _on(
     if len(shape) >= 2:
         yield edit("transposed", "two axes are exchanged", 1.3, "E.swapaxes(-1, -2)")
         yield edit("flip", "the kernel must be flipped", 1.5, "E[..., ::-1, ::-1]")
-    if shape == ():
-        slopes = list(scope.numbers)
+    if shape == ():  # a number: other numbers and 0-d arrays
+        slopes = [*scope.numbers, *(k for k, v in scope.arrays.items() if v.shape == ())]
     else:
         slopes = [k for k, v in scope.arrays.items() if v.shape == shape and v.dtype.kind == "f"]
     for v in slopes:
