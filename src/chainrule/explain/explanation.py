@@ -123,7 +123,7 @@ def _resolve(replay: Replay, wrt: Any, entry: Any) -> tuple[Quantity, Entry]:
     if q is None:
         raise UsageError(
             message(
-                f"the tensor of shape {tuple(wrt.shape)} is not part of this graph",
+                f"the tensor of shape {tuple(getattr(wrt, 'shape', ()))} is not part of this graph",
                 f"the graph's leaves are {_names(replay)}",
                 fix="why_no_grad(x, loss) says where the connection was cut.",
             )

@@ -7,6 +7,7 @@ linear in the drawing's size; a view holds some fifty boxes, so nothing cleverer
 from __future__ import annotations
 
 import itertools
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 __all__ = ["Placed", "place"]
@@ -27,9 +28,9 @@ def place(
     sizes: list[tuple[float, float]],
     edges: list[tuple[int, int]],
     *,
-    late: set[int] = frozenset(),
+    late: AbstractSet[int] = frozenset(),
     gap: float = 26,
-    rise: float = 44,  # type: ignore[assignment]
+    rise: float = 44,
 ) -> Placed:
     """Lay out boxes of the given sizes, top down. Boxes in ``late`` (leaves) stand just above their first reader."""
     n = len(sizes)

@@ -188,10 +188,9 @@ def _held(variables: dict[str, Any]) -> tuple[dict[int, str], dict[tuple[int, in
             for k, t in enumerate(v):
                 put(f"{name}_{k}", t)
         elif hasattr(v, "named_parameters") and not isinstance(v, type):
+            module: Any = v
             try:
-                for k, t in v.named_parameters():
-                    put(k, t)
-                for k, t in v.named_buffers():
+                for k, t in (*module.named_parameters(), *module.named_buffers()):
                     put(k, t)
             except Exception:  # noqa: S112 - a half-made module must not break an explanation
                 continue
