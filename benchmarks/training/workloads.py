@@ -307,7 +307,8 @@ def prepare(library: str, name: str) -> Callable[[], Any]:
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     if hasattr(os, "sched_setaffinity"):
         # XLA takes its thread count from the processors it may run on; no flag bounds it.
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
+        if library.startswith("jax"):
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     if library == "jax.jit":
         return jax_step(name)
     if library in ("torch", "torch.compile"):

@@ -29,6 +29,23 @@ MODELS = {
 }
 
 
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(2, 5, batch_first=True), nn.Linear(5, 4)
+
+    def forward(self, x):
+        return self.head(self.lstm(x.reshape(-1, 3, 2))[0][:, -1])
+
+
+MODELS["lstm"] = Recurrent
+MODELS["cnn"] = lambda: nn.Sequential(
+    nn.Linear(6, 64), nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+    nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(16, 4),
+)  # fmt: skip
+NATIVE = {"mlp", "batchnorm", "layernorm", "silu", "lstm", "cnn"}
+
+
 def make(model="mlp", optimizer="sgd", clip=None, seed=0):
     torch.manual_seed(seed)
     net = MODELS[model]()
@@ -65,6 +82,9 @@ def test_models_and_optimizers(model, optimizer):
     for i in range(12):
         a, b = eager(x, y).item(), compiled(x, y).item()
         assert a == pytest.approx(b, rel=2e-5), i
+    if model in NATIVE:
+        assert not compiled.report().fallbacks
+        compiled(x, y), eager(x, y)
     same(eager_net, net, 1e-4)
     for p, q in zip(eager_net.parameters(), net.parameters(), strict=True):
         np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-3, atol=1e-5)

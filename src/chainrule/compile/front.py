@@ -329,7 +329,7 @@ class _Variant:
             program = passes.drop(program)
             used = {*program.constants}
             self.bound = [(v, t) for v, t in self.bound if v in used]
-            self.step = link.Step(program, checks=checks, watched=self.bound)
+            self.step = link.Step(program, checks=checks)
         except ChainruleError:
             raise
         except Exception as error:
@@ -363,7 +363,16 @@ class _Variant:
         self.contents = [x for _, x in reach.cells]
         self.scope_names = [(scope, name) for scope, name, _ in reach.names]
         self.scope_contents = [x for _, _, x in reach.names]
-        self.step.watch([(id(t) + _SLOT, id(a)) for t, a in zip(self.tensors, self.arrays, strict=True)])
+        self.attributes = [vars(m) for m in self.modules] if _TAGGED else []
+        self.watch()
+
+    def watch(self) -> None:
+        """Hand the native check the words that change when a tensor, a module or a closure does."""
+        words = [(id(t) + _SLOT, id(a)) for t, a in zip(self.tensors, self.arrays, strict=True)]
+        words += [(id(c) + 16, id(x)) for c, x in zip(self.cells, self.contents, strict=True)]
+        if _TAGGED:
+            words += [(id(d) + 24, _tag(d)) for d in chain(self.dicts, self.attributes)]
+        self.step.watch(words)
 
     def holds(self) -> bool:
         """Whether the objects that the recording depended on are as they were."""
@@ -411,9 +420,18 @@ class _Variant:
             self.step.rebind(v, new)
             self.arrays[i] = new
             changed = True
-        if changed:
-            self.step.watch([(id(t) + _SLOT, id(a)) for t, a in zip(self.tensors, self.arrays, strict=True)])
+        if changed or not all(map(is_, self.contents, map(_content, self.cells))) or self.moved():
+            self.contents = [c.cell_contents for c in self.cells]
+            self.watch()
         return True
+
+    def moved(self) -> bool:
+        """Whether a module's dictionaries were touched (to no effect, as ``holds`` has found)."""
+        return bool(_TAGGED) and any(
+            _tag(d) != int(tag) for d, tag in zip(
+                chain(self.dicts, self.attributes),
+                self.step.pairs[len(self.tensors) + len(self.cells) : -1, 1].view(np.uint64), strict=True)
+        )  # fmt: skip
 
     # -- running ---------------------------------------------------------------------------------------------------
 
@@ -488,12 +506,10 @@ class _Variant:
             lines += [f"    if a{i} is a{j}: return MISS" for i in range(n) for j in range(i)]
         arrays = [f"a{i}" for i in range(n)]
         lines.append(f"    if check({', '.join(arrays)}) is not yes: return MISS")
-        if self.modules:
+        if self.modules and not _TAGGED:
             lines.append("    if list(map(_training, modules)) != training: return MISS")
-        if self.members:
+        if self.members and not _TAGGED:
             lines.append("    if not all(map(is_, flat(map(values, dicts)), members)): return MISS")
-        if self.cells:
-            lines.append("    if not all(map(is_, map(_content, cells), contents)) and not holds(): return MISS")
         by_scope: dict[int, tuple[Any, list[str], list[Any]]] = {}
         for (where, name), content in zip(self.scope_names, self.scope_contents, strict=True):
             entry = by_scope.setdefault(id(where), (where, [], []))
@@ -564,6 +580,25 @@ def _slot_offset() -> int:
         if ctypes.c_void_p.from_address(id(probe) + offset).value == id(probe._array):
             return offset
     raise CompileError("compile: tensor objects have an unknown layout")
+
+
+def _tag(d: dict[Any, Any]) -> int:
+    """The version of a dict, which CPython counts up with every change (until 3.12)."""
+    return ctypes.c_uint64.from_address(id(d) + 24).value
+
+
+def _has_tags() -> bool:
+    if sys.version_info >= (3, 13) or sys.implementation.name != "cpython":
+        return False
+    probe = {"a": 1}
+    tags = [_tag(probe)]
+    for key, x in (("a", 2), ("b", 1)):
+        probe[key] = x
+        tags.append(_tag(probe))
+    return len(set(tags)) == 3
+
+
+_TAGGED = _has_tags()
 
 
 def _same(now: Any, then: Any) -> bool:

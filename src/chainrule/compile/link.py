@@ -90,11 +90,9 @@ class Step:
 
     def __init__(
         self, program: Program, *, fuse: bool = True, guard: int = 0, checks: Sequence[Check] = (),
-        watched: Sequence[Any] = (),
     ) -> None:  # fmt: skip
         self.program = program = prepare(program)
         self.checks = list(checks)
-        self.watched = list(watched)
         self.guard = guard
         nodes, self.storage = build(program)
         targets = {v: memory for memory, v in program.updates}
@@ -361,24 +359,26 @@ class Step:
                     if length > 1:
                         need_equal("i64", at(steps, 8 * d), str(step * size))
             data[value] = v(f"load ptr, ptr {at(array, _DATA)}, align 8")
-        if self.watched:
-            pairs = slot("watched")
-            head = f"w{count}"
-            before = self.last_label(lines)
-            lines.append(f"  br label %{head}0")
-            lines.append(f"{head}0:")
-            lines.append(f"  %wi = phi i64 [0, %{before}], [%wj, %{head}1]")
-            first = v(f"getelementptr [2 x ptr], ptr {pairs}, i64 %wi")
-            place = v(f"load ptr, ptr {first}, align 8")
-            now = v(f"load ptr, ptr {place}, align 8")
-            expected = v(f"load ptr, ptr {at(first, 8)}, align 8")
-            test = v(f"icmp eq ptr {now}, {expected}")
-            lines.append(f"  br i1 {test}, label %{head}1, label %bad")
-            lines.append(f"{head}1:")
-            lines.append("  %wj = add i64 %wi, 1")
-            done = v(f"icmp ult i64 %wj, {len(self.watched)}")
-            lines.append(f"  br i1 {done}, label %{head}0, label %{head}2")
-            lines.append(f"{head}2:")
+        # Words in memory that must hold what they held: pairs (address, value), a null address ends the list.
+        pairs = slot("watched")
+        head = f"w{count}"
+        before = self.last_label(lines)
+        lines.append(f"  br label %{head}a")
+        lines.append(f"{head}a:")
+        lines.append(f"  %wi = phi i64 [0, %{before}], [%wj, %{head}c]")
+        first = v(f"getelementptr [2 x ptr], ptr {pairs}, i64 %wi")
+        place = v(f"load ptr, ptr {first}, align 8")
+        ended = v(f"icmp eq ptr {place}, null")
+        lines.append(f"  br i1 {ended}, label %{head}d, label %{head}b")
+        lines.append(f"{head}b:")
+        now = v(f"load ptr, ptr {place}, align 8")
+        expected = v(f"load ptr, ptr {at(first, 8)}, align 8")
+        test = v(f"icmp eq ptr {now}, {expected}")
+        lines.append(f"  br i1 {test}, label %{head}c, label %bad")
+        lines.append(f"{head}c:")
+        lines.append("  %wj = add i64 %wi, 1")
+        lines.append(f"  br label %{head}a")
+        lines.append(f"{head}d:")
         for n, check in enumerate(self.checks):
             root, offset, strides = self.storage.refs[check.target]
             t = {8: "i64", 4: "i32", 2: "i16", 1: "i8"}[check.target.dtype.itemsize]
@@ -448,8 +448,7 @@ class Step:
         self.table[self.slots["array type"]] = id(np.ndarray)
         for v in self.program.inputs:
             self.table[self.slots["dtype", v]] = id(np.dtype(v.dtype.str))
-        self.pairs = np.zeros((max(1, len(self.watched)), 2), np.int64)
-        self.table[self.slots["watched"]] = self.pairs.ctypes.data
+        self.watch([])
         if _layout_known():
             self._def = _MethodDef(b"step", self.library.address("entry"), _FASTCALL, None)
             make = ctypes.pythonapi.PyCFunction_NewEx
@@ -462,17 +461,19 @@ class Step:
             self.native = self.call_plain
             self.check = self.check_plain
 
-    def watch(self, addresses: list[tuple[int, int]]) -> None:
-        """Memory words that must hold these values for ``check`` to say yes."""
-        for i, pair in enumerate(addresses):
-            self.pairs[i] = pair
+    def watch(self, words: list[tuple[int, int]]) -> None:
+        """Memory words (address, value) that must be as they are for ``check`` to say yes."""
+        self.pairs = np.zeros((len(words) + 1, 2), np.int64)
+        if words:
+            self.pairs[:-1] = np.array(words, np.uint64).view(np.int64)
+        self.table[self.slots["watched"]] = self.pairs.ctypes.data
 
     def check_plain(self, *arrays: Any) -> Any:
         """What the native check does, in Python."""
         for v, a in zip(self.program.inputs, arrays, strict=True):
             if type(a) is not np.ndarray or a.shape != v.shape or a.dtype != v.dtype or not a.flags.c_contiguous:
                 return self.no
-        for address, expected in self.pairs[: len(self.watched)]:
+        for address, expected in self.pairs[:-1]:
             if ctypes.c_int64.from_address(int(address)).value != expected:
                 return self.no
         self.current = list(arrays)
