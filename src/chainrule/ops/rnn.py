@@ -103,81 +103,113 @@ def derived_lstm(x, h, c, w_ih, w_hh, b_ih, b_hh, mask, *, reverse):
     return _joined(outs, reverse), c
 
 
+def _gates_first_o(v, k):
+    """Rows of the gates i, f, g, o as o, i, f, g: then σ's three lie together, and so do g and the cell behind it."""
+    return np.concatenate((v[3 * k :], v[: 3 * k]))
+
+
 @op("t n i, n h, n h, g i, g h, g, g, t n 1 -> t n h, n h", formula="lstm({inputs})", outputs=2,
     residuals=("acts", "cells", "tanh_c", "states"), derived=derived_lstm,
     samples=calls(_sequence_calls(4, 2)))  # fmt: skip
 def lstm(*inputs, reverse):
-    """Hidden states of every step, and the last cell state."""
+    """Hidden states of every step, and the last cell state.
+
+    The walk keeps samples last, ``acts[s]`` = (o, i, f, g, c) of shape (5, h, n): every block that a step works on is
+    contiguous, and (i, f) · (g, c) gives both terms of the new cell at once.
+    """
     x, h0, c0, w_ih, w_hh, b_ih, b_hh, mask = inputs
     if reverse:
         x, mask = x[::-1], None if mask is None else mask[::-1]
-    t, n, _ = x.shape
+    t, n, i = x.shape
     k = h0.shape[1]
     # σ(z) = (1 + tanh(z/2)) / 2: with the halves in the weights, one tanh serves all four gates.
-    scale = np.full(4 * k, 0.5, x.dtype)
-    scale[2 * k : 3 * k] = 1
-    shift = 1 - scale
-    bias = None if b_ih is None else (b_ih + b_hh) * scale
-    acts = _inputs_in_gates(x, w_ih * scale[:, None], bias)
-    w = np.ascontiguousarray((w_hh * scale[:, None]).T)
-    states, cells = np.empty((t + 1, n, k), x.dtype), np.empty((t + 1, n, k), x.dtype)
-    tanh_c = np.empty((t, n, k), x.dtype)
-    states[0], cells[0] = h0, c0
-    for s in range(t):
-        a, h, c, tc = acts[s], states[s + 1], cells[s + 1], tanh_c[s]
-        a += states[s].dot(w)
+    scale = np.full((4 * k, 1), 0.5, x.dtype)
+    scale[3 * k :] = 1
+    w = _gates_first_o(w_hh, k) * scale
+    acts = np.empty((t + 1, 5, k, n), x.dtype)
+    z = acts[:-1, :4].reshape(t, 4 * k, n) if n == 0 else np.ndarray(
+        (t, 4 * k, n), x.dtype, acts, 0, (acts.strides[0], acts.strides[2], acts.strides[3]))  # fmt: skip
+    np.matmul(_gates_first_o(w_ih, k) * scale, x.transpose(0, 2, 1), out=z)
+    if b_ih is not None:
+        z += _gates_first_o(b_ih + b_hh, k)[:, None] * scale
+    states, tanh_c, u = np.empty((t + 1, k, n), x.dtype), np.empty((t, k, n), x.dtype), np.empty((4 * k, n), x.dtype)
+    states[0], acts[0, 4] = h0.T, c0.T
+    pair = np.empty((2, k, n), x.dtype)
+    first, second = pair
+    h = states[0]
+    steps = zip(z, acts[:, :3], acts[:, 1:3], acts[:, 3:], acts[:, 0], tanh_c, acts[1:, 4], states[1:])
+    for s, (a, sigmoids, i_f, g_c, o, tc, c, h_next) in enumerate(steps):
+        np.dot(w, h, out=u)
+        np.add(a, u, out=a)
         np.tanh(a, out=a)
-        a *= scale
-        a += shift
-        np.multiply(a[:, k : 2 * k], cells[s], out=c)
-        c += a[:, :k] * a[:, 2 * k : 3 * k]
+        np.multiply(sigmoids, 0.5, out=sigmoids)
+        np.add(sigmoids, 0.5, out=sigmoids)
+        np.multiply(i_f, g_c, out=pair)
+        np.add(first, second, out=c)
         np.tanh(c, out=tc)
-        np.multiply(a[:, 3 * k :], tc, out=h)
+        np.multiply(o, tc, out=h_next)
         if mask is not None:
-            np.copyto(h, states[s], where=~mask[s])
-            np.copyto(c, cells[s], where=~mask[s])
+            ended = ~mask[s].T
+            np.copyto(h_next, h, where=ended)
+            np.copyto(c, acts[s, 4], where=ended)
+        h = h_next
+    states = np.ascontiguousarray(states.transpose(0, 2, 1))
     out = states[1:]
-    return out[::-1] if reverse else out, cells[-1], acts, cells, tanh_c, states
+    return out[::-1] if reverse else out, np.ascontiguousarray(acts[-1, 4].T), acts, acts[:, 4], tanh_c, states
 
 
 @op("? -> ?", formula="lstm backward", outputs=7, samples=calls(_backward_calls(
     lambda: lstm, 4, 2, lambda a, r: (r[0], r[1], a[0], a[3], a[4], a[5], a[7], *r[2:]))))  # fmt: skip
 def lstm_backward(g_out, g_c, x, w_ih, w_hh, b_ih, mask, acts, cells, tanh_c, states, *, reverse):
-    """The gradients of x, h₀, c₀, W, U, b, b′: a walk back over the steps."""
+    """The gradients of x, h₀, c₀, W, U, b, b′: a walk back over the steps, samples last as in ``lstm``."""
     if reverse:
         x, g_out, mask = x[::-1], g_out[::-1], None if mask is None else mask[::-1]
-    t, n, k = tanh_c.shape
-    gates = acts.reshape(t, n, 4, k)
-    i, f, g, o = (gates[:, :, j] for j in range(4))
-    # Everything that needs no recurrence, for all steps at once: how c and h depend on each gate's argument.
-    local = np.empty_like(gates)
-    local[:, :, 0] = g * i * (1 - i)
-    local[:, :, 1] = cells[:-1] * f * (1 - f)
-    local[:, :, 2] = i * (1 - g * g)
-    local[:, :, 3] = tanh_c * o * (1 - o)
-    c_of_h = o * (1 - tanh_c * tanh_c)
-    dz = np.empty((t, n, 4, k), acts.dtype)
-    dc, dh = np.array(g_c), np.zeros((n, k), acts.dtype)
-    for s in range(t - 1, -1, -1):
-        dh = dh + g_out[s]
-        if mask is None:
-            dc += dh * c_of_h[s]
-            np.multiply(local[s, :, :3], dc[:, None], out=dz[s, :, :3])
-            np.multiply(local[s, :, 3], dh, out=dz[s, :, 3])
-            dc *= f[s]
-            dh = dz[s].reshape(n, -1).dot(w_hh)
-        else:
-            m = mask[s]
-            live, rest_c, rest_h = dh * m, dc * ~m, dh * ~m
-            dc = dc * m + live * c_of_h[s]
-            np.multiply(local[s, :, :3], dc[:, None], out=dz[s, :, :3])
-            np.multiply(local[s, :, 3], live, out=dz[s, :, 3])
-            dc = dc * f[s] + rest_c
-            dh = dz[s].reshape(n, -1).dot(w_hh) + rest_h
-    dz = dz.reshape(t, n, 4 * k)
-    dx, dw_ih, db = _weight_gradients(dz, x, w_ih)
-    dw_hh = dz.reshape(t * n, -1).T.dot(states[:-1].reshape(t * n, k))
-    return dx[::-1] if reverse else dx, dh, dc, dw_ih, dw_hh, db, db
+    t, k, n = tanh_c.shape
+    acts = acts[:-1]
+    # Everything that needs no recurrence, for all steps at once. Of h: how it depends on c and on o's argument; of c:
+    # how it depends on the arguments of i, f, g, and on the cell before.
+    local = np.empty((6, t, k, n), acts.dtype)
+    o, i, f, g = (acts[:, j] for j in range(4))
+    for j, sigmoid_value, factor in ((1, o, tanh_c), (2, i, g), (3, f, cells[:-1])):
+        np.subtract(1, sigmoid_value, out=local[j])
+        local[j] *= sigmoid_value
+        local[j] *= factor
+    for j, tanh_value, factor in ((0, tanh_c, o), (4, g, i)):
+        np.multiply(tanh_value, tanh_value, out=local[j])
+        np.subtract(1, local[j], out=local[j])
+        local[j] *= factor
+    local[5] = f
+    back = np.ascontiguousarray(_gates_first_o(w_hh, k).T)
+    given = np.ascontiguousarray(g_out.transpose(0, 2, 1))
+    dz = np.empty((t, 4, k, n), acts.dtype)
+    of_c = np.empty((k, n), acts.dtype)
+    dc, dh = np.array(g_c.T, order="C"), np.zeros((k, n), acts.dtype)
+    steps = zip(*(v[::-1] for v in (given, *local, dz[:, 0], dz[:, 1], dz[:, 2], dz[:, 3], dz.reshape(t, 4 * k, n))))
+    for s, (g, c_of_h, h_of_o, c_of_i, c_of_f, c_of_g, f, dzo, dzi, dzf, dzg, d) in enumerate(steps):
+        np.add(dh, g, out=dh)
+        if mask is not None:
+            m = mask[t - 1 - s].T
+            rest_h, rest_c = dh * ~m, dc * ~m
+            dh *= m
+            dc *= m
+        np.multiply(dh, h_of_o, out=dzo)
+        np.multiply(dh, c_of_h, out=of_c)
+        np.add(dc, of_c, out=dc)
+        np.multiply(dc, c_of_i, out=dzi)
+        np.multiply(dc, c_of_f, out=dzf)
+        np.multiply(dc, c_of_g, out=dzg)
+        np.multiply(dc, f, out=dc)
+        np.dot(back, d, out=dh)
+        if mask is not None:
+            dh += rest_h
+            dc += rest_c
+    flat = np.empty((4, k, t, n), acts.dtype)
+    flat[:3], flat[3] = dz[:, 1:].transpose(1, 2, 0, 3), dz[:, 0].transpose(1, 0, 2)
+    flat = flat.reshape(4 * k, t * n)
+    dx = flat.T.dot(w_ih).reshape(x.shape)
+    dw_ih, dw_hh = flat.dot(x.reshape(t * n, -1)), flat.dot(states[:-1].reshape(t * n, k))
+    db = np.add.reduce(flat, axis=1)
+    return dx[::-1] if reverse else dx, np.ascontiguousarray(dh.T), np.ascontiguousarray(dc.T), dw_ih, dw_hh, db, db
 
 
 @lstm.vjp("inputs", math="backward through time")
