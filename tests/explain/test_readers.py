@@ -302,3 +302,39 @@ def test_a_cut_inside_a_function():
     code = _encode(w)
     loss = code * v
     assert _line(why_no_grad(w, loss)) == ("detach", "return (t * 2).detach()")
+
+
+# --- small graphs ----------------------------------------------------------------------------------------------------
+
+
+def test_a_value_read_twice_by_one_product_is_one_factor():
+    x = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    z = x * 3.0
+    L = z * z
+    assert explain(L, x).equation == "dL/dx = dL/dz · dz/dx = 2z · 3 = 2(0.300000) · 3 = 1.800000"
+
+
+def test_the_root_itself_and_an_empty_leaf():
+    w = torch.tensor(2.0, requires_grad=True)
+    assert str(explain(w, w)).splitlines()[-1] == "dw/dw = 1"
+    assert backward_source(w).functions()["backward"]({}) == {"w": 1.0}
+    e = torch.zeros(0, requires_grad=True)
+    with pytest.raises(IndexOutOfRange, match="e is empty: it has no entry to explain"):
+        explain(e.sum(), e)
+
+
+def test_a_nan_in_the_data_is_not_blamed_on_an_op():
+    x = torch.tensor([1.0, float("nan")])
+    w = torch.tensor(2.0, requires_grad=True)
+    y = x * w
+    (birth,) = annotate(y.sum()).births
+    assert birth.direction == "in the input"
+    assert birth.algebra == "x[1] is NaN before anything is computed"
+
+
+def test_an_overflow_is_called_one():
+    x = torch.tensor([1e30, 1.0], requires_grad=True)
+    y = x * 1e10
+    birth = annotate(y.sum()).births[0]
+    assert birth.direction == "forward"
+    assert "larger than its dtype can hold" in birth.rewrite

@@ -271,9 +271,21 @@ _REWRITES = {
 }
 
 
+_OVERFLOW = "the result is larger than its dtype can hold: scale the values down, or compute in float64"
+_OVERFLOWING = ("mul", "add", "sub", "sum", "matmul", "linear", "square", "mean", "mse", "cumsum", "prod")
+
+
 def births(replay: Replay) -> list[Birth]:
     """The first step whose result is not finite although its inputs are; forward, and backward."""
     found: list[Birth] = []
+    for q in (*replay.leaves, *replay.consts):
+        if q.array.dtype.kind == "f" and np.isnan(q.array).any():
+            at = _first_bad(q.array)
+            reader = q.readers[0].step
+            what = f"{entry_name(label(q), at)} is {shown(float(q.array[at]))} before anything is computed"
+            place = reader.place
+            rewrite = "clean the data (torch.nan_to_num), or find what wrote it"
+            return [Birth("in the input", str(place or ""), place.source if place else "", what, rewrite)]
     for step in replay.steps:
         bad = next((q for q in step.outs if not np.isfinite(q.array).all()), None)
         if bad is None:
@@ -330,6 +342,9 @@ def _slope(step: Step, i: int, at: tuple[int, ...]) -> float:
 
 def _birth(step: Step, direction: str, algebra: str) -> Birth:
     place = step.place
+    overflows = step.op.name in _OVERFLOWING and not algebra.startswith("0 · ∞") and "∞ − ∞" not in algebra
+    if overflows:
+        return Birth(direction, str(place) if place else "", place.source if place else "", algebra, _OVERFLOW)
     rewrite = _REWRITES.get(
         step.op.name, f"keep the arguments of {step.op.name} where its value and derivative are finite"
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..graph.replay import Quantity, Replay, Step
-from .expression import Expr
+from .expression import Expr, number, times
 from .locals import column, local
 
 __all__ = ["Equation", "Term", "equations"]
@@ -127,11 +127,31 @@ def _equation(replay: Replay, q: Quantity, entry: Entry, keep: int) -> Equation:
         factor = None if jacobian != jacobian and upstream != upstream else local(step, i, entry, j, jacobian)
         out, j = _settled(replay, out, j)
         equation.terms.append(Term(step, i, out, j, upstream, factor, value))
+    _merge_twins(equation)
     for c in candidates[keep:]:
         rest += c[0]
         equation.rest_count += 1
     equation.rest = rest
     return equation
+
+
+def _merge_twins(equation: Equation) -> None:
+    """``h · h`` reads h twice with the same factor: one term 2h instead of h + h."""
+    merged: list[Term] = []
+    for t in equation.terms:
+        twin = merged[-1] if merged else None
+        if (
+            twin is not None
+            and (t.step, t.out, t.j) == (twin.step, twin.out, twin.j)
+            and t.i != twin.i
+            and t.factor is not None
+            and twin.factor == t.factor
+        ):
+            twin.factor = times(number(2), t.factor)
+            twin.value += t.value
+        else:
+            merged.append(t)
+    equation.terms = merged
 
 
 def _settled(replay: Replay, q: Quantity, entry: Entry) -> tuple[Quantity, Entry]:

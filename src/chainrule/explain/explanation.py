@@ -313,19 +313,15 @@ class Explanation:
         return lines
 
     def _product(self) -> list[str]:
-        lines = self._lines()
-        indent = " " * len(lines[0])
-        out = [f"{lines[0]} = {lines[1]}"]
-        out += [f"{indent} = {line}" for line in lines[2:-2]]
-        if len(lines) >= 4:
-            same = lines[-2] == lines[-1]
-            out.append(f"{indent} = {lines[-1]}" if same else f"{indent} = {lines[-2]} = {lines[-1]}")
-        elif len(lines) == 3:
-            out.append(f"{indent} = {lines[-1]}")
-        return out
+        name, *lines = self._lines()
+        lines = list(dict.fromkeys(lines))  # 2 = 2 = 2 says it once
+        if len(lines) >= 3:
+            lines[-2:] = [f"{lines[-2]} = {lines[-1]}"]
+        indent = " " * len(name)
+        return [f"{name if not k else indent} = {line}" for k, line in enumerate(lines)]
 
     def _sums(self, limit: int = 16) -> list[str]:
-        out: list[str] = []
+        out: list[str] = [] if self.chain else [f"{self.name} = {shown(self.value)}"]
         for e in self.chain[:limit]:
             main, rows = _sum_text(self, e)
             step = e.terms[0].step if e.terms else None
@@ -443,7 +439,7 @@ def _factor(body: str, e: Expr, k: int) -> str:
 
 def _number(e: Expr, k: int) -> str:
     body = numbers(e)
-    return f"({body})" if e.kind == "add" or body.startswith("−") or (e.kind == "div" and k) else body
+    return f"({body})" if e.kind == "add" or (k and (body.startswith("−") or e.kind == "div")) else body
 
 
 def _term_numbers(t: Any) -> str:

@@ -380,7 +380,7 @@ class _Style:
                 out = piece
             elif (
                 parts[k - 1].kind == "num"
-                and parts[k - 1].value == int(parts[k - 1].value)
+                and parts[k - 1].value == int(min(parts[k - 1].value, 1e6))
                 and (piece[0] == "(" or (p.kind in ("sym", "pow") and not piece[0].isdigit()))
             ) or (p.kind == "add" and parts[k - 1].kind == "sym" and k == len(parts) - 1 and not self.by_number):
                 out += piece

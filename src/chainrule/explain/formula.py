@@ -102,7 +102,8 @@ def _made(step: Step, depth: int) -> Expr:
             body = body if re.fullmatch(r"\([^()]*\)", body) else f"({body})"
         out = out.replace(f"{{{name}}}", body)
     for name, v in _settings(step).items():
-        out = out.replace(f"{{{name}}}", _setting(v))
+        text_of = ", ".join(_key(k) for k in v) if name == "key" and isinstance(v, tuple) else _setting(v)
+        out = out.replace(f"{{{name}}}", text_of)
     return symbol(out.replace("((", "(").replace("))", ")") if out.count("((") == out.count("))") == 1 else out, 0)
 
 
