@@ -79,7 +79,8 @@ def run(names: list[str], peers: list[str], threads: int, rounds: int, seconds: 
         cells = "".join(f"{row['us'][p]:13.1f}" for p in everybody)
         cold = " ".join(f"{row['cold'][p]:.2f}" for p in everybody)
         print(
-            f"{row['workload']:56s}{cells}{row['ratio']:8.2f}{row['median_ratio']:10.2f}{row['difference']:9.1e}  {cold}",
+            f"{row['workload']:56s}{cells}{row['ratio']:8.2f}{row['median_ratio']:10.2f}"
+            f"{row['difference']:9.1e}  {cold}",
             flush=True,
         )
     for worker in workers:

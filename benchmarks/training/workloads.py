@@ -1,4 +1,4 @@
-"""The training steps that are measured: one model text for PyTorch and chainrule, one for jax, same weights and data."""
+"""The training steps that are measured: one text for PyTorch and chainrule, one for jax, same weights and data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["WORKLOADS", "Workload", "prepare"]
 
 @dataclass(frozen=True)
 class Workload:
-    """A model, its batch and its loss; the optimizer is named in the workload's full name, ``key/sgd`` or ``key/adam``."""
+    """A model, its batch and its loss; the full name adds the optimizer: ``key/sgd`` or ``key/adam``."""
 
     title: str
     kind: str
@@ -44,7 +44,9 @@ def workload(name: str) -> tuple[Workload, str]:
     key, _, optimizer = name.partition("/")
     if key.startswith("grid-"):
         width, batch = map(int, key.split("-")[1:])
-        return Workload(f"MLP {width}-{width}-{width}-10, batch {batch}", "mlp", batch, "ce", (width, width, width, 10)), optimizer
+        return Workload(
+            f"MLP {width}-{width}-{width}-10, batch {batch}", "mlp", batch, "ce", (width, width, width, 10)
+        ), optimizer
     return WORKLOADS[key], optimizer
 
 
@@ -104,7 +106,11 @@ def torch_model(torch: Any, w: Workload) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.norm1, self.qkv, self.proj = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-            self.norm2, self.up, self.down = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+            self.norm2, self.up, self.down = (
+                nn.LayerNorm(WIDTH),
+                nn.Linear(WIDTH, 4 * WIDTH),
+                nn.Linear(4 * WIDTH, WIDTH),
+            )
 
         def forward(self, x: Any) -> Any:
             b, t, c = x.shape
@@ -305,10 +311,9 @@ def jax_step(name: str) -> Callable[[], Any]:
 def prepare(library: str, name: str) -> Callable[[], Any]:
     """One training step of a workload in a library."""
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    if hasattr(os, "sched_setaffinity"):
+    if hasattr(os, "sched_setaffinity") and library.startswith("jax"):
         # XLA takes its thread count from the processors it may run on; no flag bounds it.
-        if library.startswith("jax"):
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     if library == "jax.jit":
         return jax_step(name)
     if library in ("torch", "torch.compile"):

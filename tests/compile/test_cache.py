@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from tests.compile.programs import record, run
 
 from chainrule.compile import native
-from tests.compile.programs import record, run
 
 
 @pytest.fixture
@@ -28,7 +28,13 @@ def test_the_next_process_loads_and_damaged_files_are_rewritten(folder):
     assert compile_again(program, x) == {"compiled": 0, "from_disk": 1, "from_memory": 0}
     (file,) = folder.glob("*.o")
     good = file.read_bytes()
-    for bad in (good[:-5], b"", b"something else", good[:200] + b"\x00" + good[201:], good[:-1] + bytes([good[-1] ^ 1])):
+    for bad in (
+        good[:-5],
+        b"",
+        b"something else",
+        good[:200] + b"\x00" + good[201:],
+        good[:-1] + bytes([good[-1] ^ 1]),
+    ):
         file.write_bytes(bad)
         assert compile_again(program, x)["compiled"] == 1
         assert file.read_bytes() == good

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from tests.compile.programs import record, run
 
 import chainrule as torch
-from tests.compile.programs import record, run
 
 RNG = np.random.default_rng(0)
 
@@ -13,8 +13,8 @@ def arrays(*shapes, dtype=np.float32):
     return [RNG.normal(size=s).astype(dtype) for s in shapes]
 
 
-@pytest.mark.parametrize("m, k, n", [(1, 1, 1), (32, 2, 16), (7, 13, 17), (33, 64, 1), (5, 300, 40), (64, 784, 70),
-                                     (16, 3, 2), (3, 500, 3), (1, 40, 64), (130, 20, 130)])  # fmt: skip
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 1, 1), (32, 2, 16), (7, 13, 17), (33, 64, 1), (5, 300, 40),
+                                     (64, 784, 70), (16, 3, 2), (3, 500, 3), (1, 40, 64), (130, 20, 130)])  # fmt: skip
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("layout", ["nn", "nt", "tn", "tt"])
 def test_products_in_every_layout(m, k, n, dtype, layout):
@@ -25,7 +25,9 @@ def test_products_in_every_layout(m, k, n, dtype, layout):
 
     program, _ = record(f, [a, b])
     (got,), _ = run(program, [a, b])
-    a64, b64 = (x.astype(np.float64).T if t == "t" else x.astype(np.float64) for x, t in zip((a, b), layout, strict=True))
+    a64, b64 = (
+        x.astype(np.float64).T if t == "t" else x.astype(np.float64) for x, t in zip((a, b), layout, strict=True)
+    )
     # The sum of k products rounds at most k times: k/2 ulp of the largest magnitude involved.
     bound = k * np.finfo(dtype).eps * (np.abs(a64) @ np.abs(b64) + 1)
     assert (np.abs(got - np.maximum(a64 @ b64 + 1, 0)) <= bound).all()
@@ -45,6 +47,7 @@ def test_batched_products(shapes):
 def test_reductions_along_every_axis(shape, name):
     (x,) = arrays(shape)
     for axes in [None, *[(i,) for i in range(len(shape))], *([(0, len(shape) - 1)] if len(shape) > 1 else [])]:
+
         def f(x, axes=axes):
             y = getattr(torch.exp(x), name)
             return y() if axes is None else y(axes)
@@ -60,7 +63,8 @@ def test_nan_and_infinity_come_out_as_numpys():
     x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1.0, 3.0] * 5, np.float32)
     functions = [torch.relu, torch.exp, torch.log, torch.tanh, torch.sigmoid, torch.abs, torch.sign,
                  lambda t: t.clamp(-1, 1), lambda t: torch.maximum(t, t * 0 + 1), lambda t: (t > 0), lambda t: t.amax(),
-                 lambda t: t.reshape(5, 8).sum(1), lambda t: 1 / t, lambda t: t**2, torch.sqrt, lambda t: t**0.5]  # fmt: skip
+                 lambda t: t.reshape(5, 8).sum(1), lambda t: 1 / t, lambda t: t**2,
+                 torch.sqrt, lambda t: t**0.5]  # fmt: skip
     for f in functions:
         program, expected = record(f, [x])
         (got,), _ = run(program, [x])

@@ -9,10 +9,10 @@ import os
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.compile.programs import record, run
 
 import chainrule as torch
 from chainrule.core.variable import wrap
-from tests.compile.programs import record, run
 
 COUNT = int(os.environ.get("CHAINRULE_SOAK", "150"))
 SHAPES = [(), (1,), (3,), (17,), (4, 5), (1, 6), (5, 1), (3, 40), (2, 3, 4), (2, 1, 5), (33, 16), (7, 130)]
@@ -45,9 +45,15 @@ def programs(draw):
     """Input shapes, a dtype, and a list of steps (kind, op, operand, operand)."""
     shapes = draw(st.lists(st.sampled_from(SHAPES), min_size=1, max_size=3))
     steps = draw(st.lists(
-        st.tuples(st.sampled_from(["unary", "unary", "binary", "matmul", "write"]), st.integers(0, 99), st.integers(0, 99),
-                  st.integers(0, 99)), min_size=1, max_size=14))  # fmt: skip
-    return shapes, draw(st.sampled_from([np.float32, np.float64])), steps, draw(st.booleans()), draw(st.integers(0, 2**20))
+        st.tuples(st.sampled_from(["unary", "unary", "binary", "matmul", "write"]), st.integers(0, 99),
+                  st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=14))  # fmt: skip
+    return (
+        shapes,
+        draw(st.sampled_from([np.float32, np.float64])),
+        steps,
+        draw(st.booleans()),
+        draw(st.integers(0, 2**20)),
+    )
 
 
 def build(steps, gradient):
@@ -93,11 +99,14 @@ def test_random_programs(example):
     f = build(steps, gradient)
     program, expected = record(f, arrays)
     expected = [np.array(e) for e in expected]
-    exact = [np.array(e) for e in record(f, [a.astype(np.float64) for a in arrays])[1]] if dtype == np.float32 else expected
+    exact = (
+        [np.array(e) for e in record(f, [a.astype(np.float64) for a in arrays])[1]] if dtype == np.float32 else expected
+    )
     for fuse in (True, False):
         got, _ = run(program, arrays, fuse=fuse)
         for g, e, x in zip(got, expected, exact, strict=True):
-            assert g.shape == e.shape and g.dtype == e.dtype
+            assert g.shape == e.shape
+            assert g.dtype == e.dtype
             with np.errstate(all="ignore"):
                 # As close to eager as eager is to float64, or within rounding of the largest entry.
                 scale = np.nanmax(np.abs(x), initial=1.0, where=np.isfinite(x)) if x.size else 1.0

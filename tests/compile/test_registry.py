@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from tests.compile.programs import record, run
 
 import chainrule as torch
 from chainrule.core.op import registry
 from chainrule.core.variable import wrap
-from tests.compile.programs import record, run
 
 RANDOM = {"bernoulli", "multinomial", "dropout"}
 
@@ -24,9 +24,7 @@ def samples(op):
 def test_compiled_equals_eager(name, dtype):
     op = registry[name]
     for call in samples(op):
-        arrays = [
-            np.array(a, dtype) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in call.args
-        ]
+        arrays = [np.array(a, dtype) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in call.args]
         given = [a for a in arrays if isinstance(a, np.ndarray)]
 
         def f(*tensors, arrays=arrays, call=call, op=op):
@@ -40,7 +38,8 @@ def test_compiled_equals_eager(name, dtype):
         program, expected = record(lambda *t, c=call: f(*t, call=c), given)
         got, _ = run(program, given)
         for g, e in zip(got, expected, strict=True):
-            assert g.shape == e.shape and g.dtype == e.dtype
+            assert g.shape == e.shape
+            assert g.dtype == e.dtype
             tolerance = {"float32": 2e-5, "float64": 1e-12}.get(e.dtype.name, 0)
             np.testing.assert_allclose(g, e, rtol=tolerance, atol=tolerance, equal_nan=True)
 

@@ -61,7 +61,8 @@ def test_float32_is_within_two_ulp_everywhere(name):
 def test_float64_is_close_to_the_c_library(name):
     rng = np.random.default_rng(1)
     x = np.concatenate([rng.normal(size=50000) * s for s in (0.01, 1, 50)]
-                       + [10 ** rng.uniform(-300, 300, 50000), [0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, -1.0]])  # fmt: skip
+                       + [10 ** rng.uniform(-300, 300, 50000),
+                          [0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, -1.0]])  # fmt: skip
     x, y = function(name, "f64")(x)
     with np.errstate(all="ignore"):
         expected = REFERENCE[name](x)

@@ -9,7 +9,7 @@ import sys
 import types
 from typing import Any
 
-from .front import CompileError, Compiled, compile_function
+from .front import Compiled, CompileError, compile_function
 
 __all__ = ["Compiled", "CompileError", "compile_function"]
 

@@ -167,9 +167,7 @@ def _pick(hot: Any, x: Any) -> Any:
 
 
 @formula("cross_entropy")
-def _cross_entropy(
-    x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str, plain: bool = False
-) -> Any:
+def _cross_entropy(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str, plain: bool = False) -> Any:
     if weight is not None or x.ndim != 2 or 0 in x.shape or x.shape[1] < 2:
         return None
     hot, c = _class_parts(x, target, ignore_index, reduction, plain)
@@ -207,7 +205,7 @@ def _class_coefficients(
 
 @formula("lstm")
 def _lstm(*inputs: Any, reverse: bool, own: bool = False) -> Any:
-    x, h, c, w_ih, w_hh, b_ih, b_hh, mask = inputs
+    x, h, c, w_ih, w_hh, b_ih, b_hh, _mask = inputs
     if not own:
         return None  # what is handed to the backward op has the NumPy bodies' layout, unless both are replaced
     t, n, i = x.shape
@@ -316,9 +314,7 @@ def _conv_weight(x: Any, y: Any, *, kernel: Any, stride: Any, padding: Any, dila
 
 
 @formula("conv_input")
-def _conv_input(
-    y: Any, weight: Any, *, size: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Any:
+def _conv_input(y: Any, weight: Any, *, size: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     kernel = weight.shape[2:]
     border = tuple(k - 1 - p for k, p in zip(kernel, padding, strict=True))
     if not _plain_windows(stride, dilation, groups, kernel) or min(border) < 0 or 0 in y.shape or 0 in weight.shape:
@@ -335,7 +331,8 @@ def _even_pool(shape: Any, kernel: Any, stride: Any, widths: Any, dilation: Any)
     """Windows side by side that cover the whole array."""
     return (
         len(kernel) == 2 and tuple(kernel) == tuple(stride) and all(d == 1 for d in dilation)
-        and not any(w for pair in widths for w in pair) and all(m % k == 0 for m, k in zip(shape[2:], kernel, strict=True))
+        and not any(w for pair in widths for w in pair)
+        and all(m % k == 0 for m, k in zip(shape[2:], kernel, strict=True))
         and 0 not in shape and 1 < math.prod(kernel) < 256
     )  # fmt: skip
 
@@ -405,9 +402,7 @@ def pair_recurrences(program: Program) -> Program:
             moved = tuple(rename.get(a, a) if isinstance(a, Value) else a for a in args)
             instr = Instr(instr.op, moved, {**instr.params, "own": True}, instr.outs, instr.place, instr.module)
         instrs.append(instr)
-    return Program(
-        list(program.inputs), dict(program.constants), instrs, list(program.outputs), list(program.updates)
-    )
+    return Program(list(program.inputs), dict(program.constants), instrs, list(program.outputs), list(program.updates))
 
 
 def _traced(instr: Instr, function: Callable[..., Any]) -> Program | None:

@@ -20,10 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.locate import place_of, user_frame
 from ..core.state import state
 from ..core.variable import Variable, wrap
-from ..errors import ChainruleError, GradientError, OpError, UsageError, message
+from ..errors import ChainruleError, OpError, UsageError, message
 from ..graph.program import Program, Value
 from ..graph.trace import Recorder
 
@@ -123,7 +122,7 @@ class _Reach:
             for name in code.co_names:
                 if name in fn.__globals__:
                     content = fn.__globals__[name]
-                    if isinstance(content, types.ModuleType) or isinstance(content, type):
+                    if isinstance(content, (types.ModuleType, type)):
                         continue
                     self.names.append((fn.__globals__, name, content))
                     self.thing(content, depth + 1)
@@ -134,7 +133,7 @@ class _Reach:
     def thing(self, x: Any, depth: int) -> None:
         if depth > 6 or id(x) in self._seen or isinstance(x, (str, bytes, int, float, bool, type(None), np.ndarray)):
             return
-        if isinstance(x, types.FunctionType) or isinstance(x, types.MethodType):
+        if isinstance(x, (types.FunctionType, types.MethodType)):
             if not (getattr(x, "__module__", "") or "").startswith("chainrule."):
                 self.function(x, depth)
             return
@@ -299,7 +298,7 @@ class _Variant:
         self.recorder = None  # type: ignore[assignment]
 
     def find_frozen(self, recorder: _Recorder, program: Program, tensors: list[Any]) -> set[Value]:
-        """Constants made inside the library while recording (the 1 that backward starts from): nobody can change them."""
+        """Constants that the library made while recording (the 1 that backward starts from): nobody can change them."""
         reachable = {id(t._array) for t in self.reach.tensors.values()}
         live = {id(memory) for _, _, memory in self.actions if memory is not None}
         frozen: set[Value] = set()
@@ -401,10 +400,7 @@ class _Variant:
                 copy["lr"] = now["lr"]
                 if now != copy:
                     return False
-        for p, g in self.accumulated:
-            if p._grad is not g:
-                return False
-        return True
+        return all(p._grad is g for p, g in self.accumulated)
 
     def rebind(self) -> bool:
         """Follow tensors whose memory was replaced by other memory of the same kind (``p.data = …``)."""
@@ -472,7 +468,7 @@ class _Variant:
     grad_refs = 3  # the parameter, the list, and the argument of getrefcount itself
 
     def own_grads(self, kept: list[Any]) -> None:
-        """Make every parameter's gradient a tensor that this step may write: one that somebody else kept stays as it is."""
+        """Make every parameter's gradient a tensor that this step may write; one that somebody kept stays as it is."""
         gradients, arrays = kept
         for i, (p, _) in enumerate(self.grads):
             if _refs(gradients[i]) != self.grad_refs or p._grad is not gradients[i]:
@@ -489,7 +485,8 @@ class _Variant:
         xs = [f"x{i}" for i in range(n)]
         scope: dict[str, Any] = {
             "st": state, "MISS": MISS, "check": self.step.check, "yes": self.step.yes, "native": self.step.native,
-            "holds": self.holds, "act": self.act, "empty": np.empty, "wrap": wrap,             "shape": self.returned[0][0], "dtype": self.returned[0][1], "refs": _refs, "T": variable_type(),
+            "holds": self.holds, "act": self.act, "empty": np.empty, "wrap": wrap,
+            "shape": self.returned[0][0], "dtype": self.returned[0][1], "refs": _refs, "T": variable_type(),
             "modules": self.modules, "training": self.training, "_training": _training,
             "cells": self.cells, "contents": self.contents, "_content": _content, "is_": is_, "values": _dict_values,
             "dicts": self.dicts, "members": self.members, "flat": chain.from_iterable,
@@ -550,7 +547,9 @@ class _Variant:
             scope.update(params=[p for p, _ in self.grads], grad_of=_grad_of, own=self.own_grads,
                          kept=self.kept, expected=[self.grad_refs] * len(self.grads))  # fmt: skip
             lines.append("    g, arrays = kept")
-            lines.append("    if list(map(refs, g)) != expected or not all(map(is_, map(grad_of, params), g)): own(kept)")
+            lines.append(
+                "    if list(map(refs, g)) != expected or not all(map(is_, map(grad_of, params), g)): own(kept)"
+            )
             outs.append("*kept[1]")
         lines.append(f"    native({', '.join([*arrays, *outs])})")
         for i, p in enumerate(self.cleared):
@@ -618,7 +617,9 @@ def _explained(error: BaseException) -> BaseException:
 def _snapshot(reach: _Reach, leaves: list[Any]) -> Any:
     """Everything that running the function may change, so that an exception leaves no trace."""
     tensors = list({id(t): t for t in chain(reach.tensors.values(), leaves)}.values())
-    memory = [(t, t._array, t._array.copy(), t._grad, None if t._grad is None else t._grad._array.copy()) for t in tensors]
+    memory = [
+        (t, t._array, t._array.copy(), t._grad, None if t._grad is None else t._grad._array.copy()) for t in tensors
+    ]
     optimizers = []
     for o in reach.optimizers.values():
         slots = {p: {k: (v, v._array.copy() if isinstance(v, Variable) else v) for k, v in d.items()}
@@ -640,7 +641,7 @@ def _restore(saved: Any) -> None:
         t._grad = grad
         if grad is not None:
             grad._array[...] = grad_content
-    for o, slots, lanes, counts in optimizers:
+    for o, slots, _lanes, counts in optimizers:
         o.state.clear()
         for p, d in slots.items():
             for v, content in d.values():

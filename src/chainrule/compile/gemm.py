@@ -69,7 +69,8 @@ class _Gemm(Nest):
         shape = node.out.shape
         self.n, self.k = shape[-1], node.params["k"]
         a, b = node.args
-        assert isinstance(a, Access) and isinstance(b, Access)
+        assert isinstance(a, Access)
+        assert isinstance(b, Access)
         nb = len(shape) - 2
         self.operands: list[_Operand] = []
         self.read_of: dict[tuple[Node, int], int] = {}
@@ -259,9 +260,14 @@ class _Gemm(Nest):
         masks = [v.mask(active) if tail and x == w - 1 else None for x in range(w)]
 
         def step(k: str, u: int, acc: list[list[Val]]) -> None:
-            row = [v.load(self.near(b_tile, kind, u * self.ldb + x * lanes, [(k, self.ldb)]), kind, masks[x]) for x in range(w)]
+            row = [
+                v.load(self.near(b_tile, kind, u * self.ldb + x * lanes, [(k, self.ldb)]), kind, masks[x])
+                for x in range(w)
+            ]
             for y in range(mr):
-                entry = v.splat(self.s.load(self.near(a_tile, kind, u * self.a_k + y * self.a_m, [(k, self.a_k)]), kind))
+                entry = v.splat(
+                    self.s.load(self.near(a_tile, kind, u * self.a_k + y * self.a_m, [(k, self.a_k)]), kind)
+                )
                 for x in range(w):
                     acc[y][x] = v.fma(entry, row[x], acc[y][x])
 
@@ -335,7 +341,9 @@ class _Gemm(Nest):
                     out = Val(memory, "zeroinitializer")
                     for lane in range(lanes if mask is None else active or 0):
                         e = self.s.load(self.s.gep(pointer, str(lane * o.n), memory), memory)
-                        out = v.put(memory, f"insertelement {v.ty(memory)} {out.text}, {self.s.ty(memory)} {e.text}, i64 {lane}")
+                        out = v.put(
+                            memory, f"insertelement {v.ty(memory)} {out.text}, {self.s.ty(memory)} {e.text}, i64 {lane}"
+                        )
                     spread[key] = v.cast(out, "i1") if o.kind == "i1" else out
             return spread[key]
 

@@ -247,7 +247,10 @@ def make_groups(nodes: list[Node], targets: dict[Value, Value], fuse: bool = Tru
             lowest = max(earliest, len(groups) - 64)
             # The group that made what the node reads comes first: the value is still in registers there.
             makers = {where[v] for v in node.reads if v in where and math.prod(v.shape) > 1 and where[v] >= earliest}
-            order = [*sorted(makers, reverse=True), *(i for i in range(len(groups) - 1, lowest - 1, -1) if i not in makers)]
+            order = [
+                *sorted(makers, reverse=True),
+                *(i for i in range(len(groups) - 1, lowest - 1, -1) if i not in makers),
+            ]
             for i in order:
                 group = groups[i]
                 related = any(v in group.made or v in group.read for v in node.reads)

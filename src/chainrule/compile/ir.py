@@ -226,7 +226,9 @@ class Builder:
             name = f"@llvm.masked.load.{self.suffix(memory)}.p0"
             m = f"<{self.lanes} x i1>"
             self.module.declare(name, f"declare {t} {name}(ptr, {m}, {t})")
-            out = self.put(memory, f"call {t} {name}(ptr align {SIZE[memory]} {pointer}, {m} {mask}, {t} zeroinitializer)")
+            out = self.put(
+                memory, f"call {t} {name}(ptr align {SIZE[memory]} {pointer}, {m} {mask}, {t} zeroinitializer)"
+            )
         if kind == "i1":
             return self.cmp("ne", out, self.const("u8", 0))
         return out

@@ -21,11 +21,11 @@ from ..graph.program import Instr, Program, Value
 from . import native
 from .decompose import Check
 from .gemm import emit_gemm
-from .groups import Group, make_groups
+from .groups import make_groups
 from .ir import Module
 from .loops import Kernel, emit_join, emit_loops
 from .memory import Plan, make_plan, nbytes
-from .nodes import Node, Storage, build, contiguous
+from .nodes import Node, build, contiguous
 
 __all__ = ["Step", "build_step"]
 
@@ -75,7 +75,9 @@ def prepare(program: Program) -> Program:
         instr = made.get(v)
         if instr is None or instr.op.is_view or v in taken or instr.op.name in ("reshape", "expand", "swap", "permute"):
             fresh = Value(v.shape, v.dtype, v.name)
-            instrs.append(Instr(clone, (v,), {}, (fresh,), instr.place if instr else None, instr.module if instr else ""))
+            instrs.append(
+                Instr(clone, (v,), {}, (fresh,), instr.place if instr else None, instr.module if instr else "")
+            )
             v = fresh
         taken.add(v)
         return v
@@ -96,7 +98,7 @@ class Step:
         self.guard = guard
         nodes, self.storage = build(program)
         targets = {v: memory for memory, v in program.updates}
-        self.groups = make_groups(nodes, {v: m for v, m in targets.items()}, fuse)
+        self.groups = make_groups(nodes, dict(targets.items()), fuse)
         self.outputs = {v: n for n, v in enumerate(program.outputs)}
         self.targets = targets
         self.kept = self.find_kept()
@@ -138,7 +140,7 @@ class Step:
                 name = bodies[kernel.body] = f"k{len(bodies)}"
                 module.functions.append(f"define internal void @{name}{kernel.body}")
             self.kernels.append((name, kernel))
-        plain = {v for v in self.program.inputs}
+        plain = set(self.program.inputs)
         plain |= {v for v, a in self.program.constants.items() if a.flags.c_contiguous and a.flags.writeable}
         scratch = [k.scratch if k is not None else 0 for _, k in self.kernels]
         self.plan: Plan = make_plan(
@@ -264,7 +266,9 @@ class Step:
             if self.is_plain(memory):
                 module.declare("@llvm.memcpy.p0.p0.i64", "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
                 source, target = pointer(value, 0), pointer(memory, 0)
-                body.append(f"  call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, i64 {nbytes(memory)}, i1 false)")
+                body.append(
+                    f"  call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, i64 {nbytes(memory)}, i1 false)"
+                )
         self.late = [(m, v) for m, v in self.plan.copies if not self.is_plain(m)]
         tail = ["  ret i64 0"]
         if self.calls:
@@ -547,7 +551,7 @@ class Step:
                 target = self.array(v)
                 if target.size:
                     target[...] = r
-        except BaseException as error:  # noqa: BLE001 - it is raised again by run()
+        except BaseException as error:
             self.error = error
             return 1
         return 0

@@ -226,7 +226,7 @@ class _Loops(Nest):
                     self.store_of[out] = self.new_arg(_Arg(self.param(out, 0), kind, strides, "full"))
                 else:
                     self.store_of[out] = self.new_arg(_Arg(self.param(out, 0), kind, [], "none"))
-        for out, index, n, kind in self.scratch_values:
+        for _, index, n, _ in self.scratch_values:
             self.args[index].param = self.param(None, self.scratch)
             self.scratch += (n * 8 + 63) // 64 * 64
 
@@ -261,8 +261,10 @@ class _Loops(Nest):
                 made = g.level[node.out]
                 a = node.args[0]
                 assert isinstance(a, Access)
-                if made == "end" and math.prod(node.shape) == rows and (
-                    math.prod(g.shape) != rows or g.level.get(a.root) == "row"
+                if (
+                    made == "end"
+                    and math.prod(node.shape) == rows
+                    and (math.prod(g.shape) != rows or g.level.get(a.root) == "row")
                 ):
                     level = "row"
                 else:
@@ -270,7 +272,9 @@ class _Loops(Nest):
             else:
                 level = g.level[node.out]
             self._levels[node] = level
-            phase = max((self.phase[a.root] for a in node.args if isinstance(a, Access) and a.root in g.made), default=0)
+            phase = max(
+                (self.phase[a.root] for a in node.args if isinstance(a, Access) and a.root in g.made), default=0
+            )
             self._node_phase[node] = phase
             self.phase[node.out] = phase + 1 if node.kind == "reduce" and level == "full" else phase
             (self.full_at if level == "full" else self.rows_at).setdefault(phase, []).append(node)
@@ -634,7 +638,11 @@ def emit_join(module: Module, group: Group, keep: set[Value], vector_bytes: int)
         with contextlib.ExitStack() as stack:
             index = [stack.enter_context(nest.loop(n)) for n in dims[:-1]]
             offset = nest.offset(list(zip(index, left[:-1], strict=True)))
-            place = nest.offset([*zip(index, right[:-1], strict=True), ("1", start)] if start else list(zip(index, right[:-1], strict=True)))
+            place = nest.offset(
+                [*zip(index, right[:-1], strict=True), ("1", start)]
+                if start
+                else list(zip(index, right[:-1], strict=True))
+            )
             p = f"%p{source}" if offset == "0" else s.gep(f"%p{source}", offset, kind)
             q = f"%p{target}" if place == "0" else s.gep(f"%p{target}", place, kind)
             n = dims[-1]

@@ -147,5 +147,3 @@ def scratch_place(plan: Plan, group: int) -> int:
     place = plan.place[group]  # type: ignore[index]
     assert isinstance(place[1], int)
     return place[1]
-
-

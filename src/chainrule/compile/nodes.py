@@ -245,7 +245,9 @@ def _join(instr: Instr, storage: Storage) -> Node | None:
             args.append(Access(root, offset, strides))
             parts.append((shape, steps, at * steps[dim]))
         at += shape[dim]
-    node = Node("join", instr.op.name, instr, out, tuple(n for n in out.shape if n != 1), args, compute=kind_of(out.dtype) or "")
+    node = Node(
+        "join", instr.op.name, instr, out, tuple(n for n in out.shape if n != 1), args, compute=kind_of(out.dtype) or ""
+    )
     node.params = {"parts": parts}
     return node
 
@@ -266,7 +268,9 @@ def _place(instr: Instr, storage: Storage) -> Node | None:
         return None
     root, offset, strides = storage.refs[x]
     args: list[Any] = [Access(root, offset, strides)] if math.prod(x.shape) else []
-    node = Node("join", "place", instr, out, tuple(n for n in out.shape if n != 1), args, compute=kind_of(out.dtype) or "")
+    node = Node(
+        "join", "place", instr, out, tuple(n for n in out.shape if n != 1), args, compute=kind_of(out.dtype) or ""
+    )
     node.params = {"parts": [(x.shape, tuple(part.strides), start)] if args else [], "zero": True}
     return node
 
@@ -297,7 +301,9 @@ def build(program: Program) -> tuple[list[Node], Storage]:
             # Not expressible by strides: copy in the source's order, which is the result's order.
             x = instr.args[0]
             shape = tuple(n for n in x.shape if n != 1)
-            node = Node("ew", "copy", instr, out, shape, [storage.broadcast(x, x.shape)], compute=kind_of(out.dtype) or "")
+            node = Node(
+                "ew", "copy", instr, out, shape, [storage.broadcast(x, x.shape)], compute=kind_of(out.dtype) or ""
+            )
         else:
             node = (
                 _elementwise(instr, storage) or _reduction(instr, storage) or _matmul(instr, storage)

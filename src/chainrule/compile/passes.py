@@ -1,4 +1,4 @@
-"""Small functions from program to program: fold, simplify where exact, share, drop. Each can be printed and tested alone."""
+"""Small functions from program to program: fold, simplify where exact, share, drop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _rebuild(program: Program, instrs: list[Instr], mapping: dict[Value, Any]) -
 
 
 def fold(program: Program, frozen: set[Value]) -> Program:
-    """Compute what depends only on frozen constants (arrays that nobody else can change), and write 0-d ones as numbers."""
+    """Compute what depends only on frozen constants (nobody else can change them); write 0-d ones as numbers."""
     constants = dict(program.constants)
     known = {v: constants[v] for v in frozen if v in constants}
     instrs: list[Instr] = []
@@ -75,8 +75,10 @@ def simplify(program: Program) -> Program:
             # Taking apart what was just put together, the same way: the parts themselves.
             parts = made[args[0]].args
             dims = made[args[0]].params["dim"], instr.params["dim"]
-            if dims[0] == dims[1] and [o.shape for o in instr.outs] == [p.shape for p in parts] and all(
-                p.dtype == out.dtype for p in parts
+            if (
+                dims[0] == dims[1]
+                and [o.shape for o in instr.outs] == [p.shape for p in parts]
+                and all(p.dtype == out.dtype for p in parts)
             ):
                 mapping.update(zip(instr.outs, parts, strict=True))
                 continue
