@@ -206,12 +206,13 @@ def _cross_entropy(tape: Tape, call: Call, x: Any, t: Any, before: Call | None, 
 
 def _wrong_axis(tape: Tape, x: Any, n: int) -> list[Finding]:
     call = maker(tape, x)
-    if call is None or call.op not in ("softmax", "log_softmax") or not isinstance(call.inputs[0], np.ndarray):
+    given: list[Any] = list(call.inputs) if call is not None else []
+    if call is None or call.op not in ("softmax", "log_softmax") or not isinstance(given[0], np.ndarray):
         return []
     dim = call.params.get("dim")
-    if dim is None and len(call.inputs) > 1 and isinstance(call.inputs[1], int):
-        dim = call.inputs[1]
-    shape: tuple[int, ...] = call.inputs[0].shape
+    if dim is None and len(given) > 1 and isinstance(given[1], int):
+        dim = given[1]
+    shape: tuple[int, ...] = given[0].shape
     if isinstance(dim, int) and dim % max(1, len(shape)) == 0 and len(shape) == 2 and shape[0] == n and n > 1:
         return [
             _finding(

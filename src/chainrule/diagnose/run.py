@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ def _look(
     if now is not None:
         value, expected, c = now
         line = f"cross-entropy {value:.4g}; a guess among {c} classes costs ln {c} = {expected:.4g}"
-        high = value > 2.5 * expected + 0.5
+        high = value > 4 * expected + 1
         todo.add("initial loss", [_initial(value, expected, c)] if high else [], line)
     else:
         loss = float(to_array(tape.loss).reshape(-1)[0])
@@ -160,14 +161,25 @@ def _look(
             return budget
         tell("overfitting one batch", 0.2)
         if not todo.findings:
-            todo.add("overfit one batch", *check_overfit(subject, tape))
+            todo.add("overfit one batch", *_probe(lambda: check_overfit(subject, tape)))
         else:
             todo.add("overfit one batch", [], "not tried: there are findings")
         tell("learning rate", 0.3)
         blocking = {"graph-cut", "foreign-optimizer"}
         if not any(f.code in blocking for f in todo.findings):
-            todo.add("update ratios", *check_learning_rate(subject))
+            todo.add("update ratios", *_probe(lambda: check_learning_rate(subject)))
     return budget
+
+
+def _probe(look: Callable[[], tuple[list[Finding], str]]) -> tuple[list[Finding], str]:
+    """A short training. A loss that fails on the way (a probability beyond 1) is a finding or a remark, no crash."""
+    from .loop import error_finding
+
+    try:
+        return look()
+    except Exception as error:
+        known = error_finding(error, str(error))
+        return ([known] if known is not None else []), f"training fails: {type(error).__name__}"
 
 
 def _learns(subject: Subject) -> bool:
@@ -176,7 +188,10 @@ def _learns(subject: Subject) -> bool:
 
     model, _ = subject.copy()
     model.train()
-    trial = train(subject, model, usual(subject, model), 80, until=time.perf_counter() + 1.5)
+    try:
+        trial = train(subject, model, usual(subject, model), 80, until=time.perf_counter() + 1.5)
+    except Exception:
+        return False
     return math.isfinite(trial.end) and trial.end < 0.6 * trial.start
 
 
