@@ -78,9 +78,11 @@ def _(g, x, alpha, scale, rate):
 def gelu(x, *, approximate="none"):
     """Gaussian error linear unit, x · Φ(x), or its approximation by tanh."""
     if approximate == "none":
-        from scipy.special import erf as erf_value
-
-        return x * (0.5 * (1 + erf_value(x * math.sqrt(0.5)).astype(x.dtype, copy=False)))
+        y = erf(x * math.sqrt(0.5))
+        y += 1
+        y *= 0.5
+        y *= x
+        return y
     return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..core.op import op
@@ -38,7 +40,7 @@ def _(g, x):
 
 def rows(x):
     """All leading axes folded into one."""
-    return x if x.ndim == 2 else reshape(x, shape=(-1, x.shape[-1]))
+    return x if x.ndim == 2 else reshape(x, shape=(math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def derived_linear(x, weight, bias=None):
@@ -58,15 +60,20 @@ def _linear_calls(r):
     samples=calls(_linear_calls))  # fmt: skip
 def linear(x, weight, bias):
     """A layer's affine map, y = x Wᵀ + b; ``bias`` may be None."""
-    y = x.dot(weight.T) if x.ndim == 2 else np.matmul(x, weight.T)
+    if x.ndim == 2:
+        y = x.dot(weight.T)
+    elif x.ndim == 1:
+        y = np.matmul(x, weight.T)
+    else:  # one product of all rows, not one per sample
+        y = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).dot(weight.T).reshape(*x.shape[:-1], weight.shape[0])
     if bias is not None:
         y += bias
     return y
 
 
 @linear.vjp("x", math="x̄ = ȳ W")
-def _(g, weight):
-    return matmul(g, weight) if g.ndim > 1 else reshape(matmul(reshape(g, shape=(1, -1)), weight), shape=(-1,))
+def _(g, x_shape, weight):
+    return matmul(g, weight) if g.ndim == 2 else reshape(matmul(rows(g), weight), shape=x_shape)
 
 
 @linear.vjp("weight", math="W̄ = ȳᵀ x")

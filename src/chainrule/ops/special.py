@@ -19,9 +19,33 @@ def _like(y, x):
     return np.asarray(y).astype(x.dtype, copy=False)
 
 
+# erf(x) / x as a quotient of polynomials in x² on |x| ≤ 4, where single precision has reached 1: fitted to 2.5e-8.
+_ERF_ABOVE = (1.12837914, 0.193540767, 0.0531011642, 3.88315485e-3, 2.84560853e-4, 1.98680584e-6)
+_ERF_BELOW = (1.0, 0.504853596, 0.115348211, 0.0152068748, 1.18552369e-3, 3.74201522e-5)
+
+
+def _erf_single(x):
+    """erf in single precision, to 4e-7 relative: NumPy's vector loops take a fifth of the time of SciPy's scalar one."""
+    x = np.maximum(np.minimum(x, 4), -4)
+    t = x * x
+    above, below = t * _ERF_ABOVE[5], t * _ERF_BELOW[5]
+    for i in range(4, 0, -1):
+        above += _ERF_ABOVE[i]
+        above *= t
+        below += _ERF_BELOW[i]
+        below *= t
+    above += _ERF_ABOVE[0]
+    above *= x
+    below += _ERF_BELOW[0]
+    above /= below
+    return np.maximum(np.minimum(above, 1), -1)
+
+
 @op("*s -> *s", formula="erf({x})", promotes="float", samples=real())
 def erf(x):
     """Error function, 2/√π · ∫₀ˣ exp(−t²) dt."""
+    if x.dtype == np.float32:
+        return _erf_single(x)
     from scipy.special import erf as value
 
     return _like(value(x), x)
