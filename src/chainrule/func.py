@@ -54,7 +54,7 @@ def _outside(t: Any, given: list[Any]) -> Any:
     return t if any(g.requires_grad for g in given) else t.detach()
 
 
-def _pick(args: tuple[Any, ...], argnums: Any) -> tuple[tuple[Any, ...], list[Any]]:
+def _pick(args: tuple[Any, ...], argnums: Any) -> tuple[tuple[Any, ...], Any]:
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     numbers = tuple(n + len(args) if n < 0 else n for n in numbers)
     fresh = list(args)

@@ -6,7 +6,7 @@ from typing import Any
 
 from .functions.neural import log_softmax, softmax
 from .functions.pointwise import binary as _binary
-from .functions.pointwise import (  # type: ignore[attr-defined]
+from .functions.pointwise import (
     digamma,
     erf,
     erfc,
@@ -23,9 +23,9 @@ from .functions.pointwise import (  # type: ignore[attr-defined]
     unary,
     xlogy,
 )  # fmt: skip
-from .functions.pointwise import igamma as gammainc  # type: ignore[attr-defined]
-from .functions.pointwise import igammac as gammaincc  # type: ignore[attr-defined]
-from .functions.pointwise import lgamma as gammaln  # type: ignore[attr-defined]
+from .functions.pointwise import igamma as gammainc
+from .functions.pointwise import igammac as gammaincc
+from .functions.pointwise import lgamma as gammaln
 from .functions.pointwise import mvlgamma as multigammaln
 from .functions.reduction import logsumexp
 from .ops import special as _ops

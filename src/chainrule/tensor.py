@@ -13,13 +13,14 @@ from .autograd import api, engine
 from .core import dtypes, inplace, variable
 from .core.hooks import RemovableHandle, add_hook
 from .core.node import Node
+from .core.size import Size
 from .core.state import state
 from .core.variable import Variable, wrap
 from .errors import DtypeError, GradientError, message
 from .functions._args import axis
 from .functions.conversion import legacy, rebuild
 
-__all__ = ["Tensor"]
+__all__ = ["Size", "Tensor"]
 
 
 class Tensor(Variable):
@@ -274,30 +275,14 @@ class Tensor(Variable):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:
+            if copy is False:
+                raise ValueError("Unable to avoid copy while creating an array as requested.")
             return array.astype(dtype)
         return array.copy() if copy else array
 
-
-class Size(tuple[int, ...]):
-    """A shape, as PyTorch prints it."""
-
-    __slots__ = ()
-
-    def numel(self) -> int:
-        n = 1
-        for k in self:
-            n *= k
-        return n
-
-    def __repr__(self) -> str:
-        return f"torch.Size([{', '.join(map(str, self))}])"
-
-    def __getitem__(self, key: Any) -> Any:
-        found = tuple.__getitem__(self, key)
-        return Size(found) if isinstance(key, slice) else found
-
-    def __add__(self, other: Any) -> Size:  # type: ignore[override]
-        return Size(tuple.__add__(self, tuple(other)))
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        """What NumPy's own functions return for a tensor: ``np.sin(x)`` is a tensor again."""
+        return functions.creation.from_numpy(np.asarray(array))
 
 
 variable.set_tensor_type(Tensor)

@@ -213,7 +213,7 @@ def tensor_split(
 ) -> tuple[Any, ...]:
     """Parts along ``dim``: so many, as equal as can be, or cut at the indices listed (views)."""
     x = need_tensor(input, "tensor_split")
-    given = next((a for a in (indices_or_sections, indices, sections) if a is not None), None)
+    given: Any = next((a for a in (indices_or_sections, indices, sections) if a is not None), None)
     if isinstance(given, Variable):
         given = given._array.tolist()
     if not x._array.ndim:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.size import Size
 from ..core.variable import Variable, wrap
 from ..errors import IndexOutOfRange, ShapeError, message
 from ..ops import layout as ops
@@ -247,13 +248,14 @@ def movedim(input: Any, source: Any, destination: Any) -> Any:
     x = need_tensor(input, "movedim")
     ndim = x._array.ndim
     src = (source,) if isinstance(source, int) else tuple(source)
-    dst = (destination,) if isinstance(destination, int) else tuple(destination)
+    dst: tuple[int, ...] = (destination,) if isinstance(destination, int) else tuple(destination)
     if len(src) != len(dst):
         raise RuntimeError(
             f"movedim: Invalid source or destination dims: source ({list(src)} dims) should contain the same number of "
             f"dims as destination ({list(dst)} dims)"
         )
     src, dst = tuple(axis(d, ndim) for d in src), tuple(axis(d, ndim) for d in dst)
+    given: Any
     for name, dims, given in (("source", src, source), ("destination", dst, destination)):
         if len(set(dims)) != len(dims):
             raise RuntimeError(f"movedim: repeated dim in `{name}` ({list(given)})")
@@ -312,8 +314,6 @@ def broadcast_to(input: Any, size: Sequence[int]) -> Any:
 
 def broadcast_shapes(*shapes: Any) -> Any:
     """The shape that shapes broadcast to."""
-    from ..tensor import Size
-
     whole = [(s,) if isinstance(s, int) else tuple(s) for s in shapes]
     try:
         return Size(np.broadcast_shapes(*whole))

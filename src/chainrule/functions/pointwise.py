@@ -7,7 +7,7 @@ Most are an op and nothing more: a table says which, ``unary`` and ``binary`` ad
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -92,6 +92,11 @@ _ALIASES = {
     "subtract": "sub", "divide": "div", "true_divide": "div", "clip": "clamp",
 }  # fmt: skip
 
+if TYPE_CHECKING:  # what the tables make
+
+    def __getattr__(name: str) -> Any: ...
+
+
 globals().update({name: unary(name, op) for name, op in (_UNARY | _PREDICATES).items()})
 globals().update({name: binary(name, op, "") for name, op in _TENSORS.items()})
 globals().update({name: binary(name, op, "either" if name in _EITHER else "other") for name, op in _NUMBERS.items()})
@@ -110,7 +115,7 @@ def _scaled(name: str, op: Any) -> Callable[..., Any]:
         if alpha != 1:
             if isinstance(alpha, float) and input.dtype not in _FLOAT_DTYPES and not isinstance(other, float):
                 raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
-            other = other * alpha
+            other = other * alpha  # pyright: ignore[reportOperatorIssue]  (a Tensor here, not any Variable)
         return op(input, other) if out is None else into(out, op(input, other), name)
 
     function.__name__ = function.__qualname__ = name

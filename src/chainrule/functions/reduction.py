@@ -38,7 +38,8 @@ def _done(result: Any, out: Any, name: str = "") -> Any:
 
 
 def sum(
-    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None, axis: Any = None
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None, axis: Any = None,
+    keepdims: bool | None = None,
 ) -> Any:
     """Sum of all entries, or over ``dim``: y = Σ x. Integers and bools sum to int64.
 
@@ -54,6 +55,7 @@ def sum(
     if dtype is not None:
         x = _cast(x, dtype)
     dim = dim if axis is None else axis
+    keepdim = keepdim if keepdims is None else keepdims
     result = _sum(x, dim=dim if dim is None else axes(dim, x._array.ndim), keepdim=keepdim)
     if dtype is not None and dtypes.as_numpy_dtype(dtype) == np.bool_:
         result = cast(result, np.bool_)  # whether any entry is not 0
@@ -93,7 +95,8 @@ _NAMES = {"bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "in
 
 
 def mean(
-    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None, axis: Any = None
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None, axis: Any = None,
+    keepdims: bool | None = None,
 ) -> Any:
     """Mean of all entries, or over ``dim``: y = Σ x / n.
 
@@ -106,6 +109,7 @@ def mean(
     if dtype is not None or x._array.dtype not in FLOATS:
         x = _need_float(x, dtype, "mean")
     dim = dim if axis is None else axis
+    keepdim = keepdim if keepdims is None else keepdims
     result = _mean(x, dim=dim if dim is None else axes(dim, x._array.ndim), keepdim=keepdim)
     return result if out is None else into(out, result, "mean")
 
@@ -307,9 +311,9 @@ def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out
     """The p-norm over ``dim`` (all axes when None): (Σ |x|ᵖ)^(1/p); ``"fro"`` is p = 2."""
     x = need_tensor(input, "norm")
     if p == "nuc":
-        from .. import linalg  # type: ignore[attr-defined]
+        from ..linalg import matrix_norm
 
-        return linalg.matrix_norm(x, "nuc", dim=(-2, -1) if dim is None else dim, keepdim=keepdim)
+        return matrix_norm(x, "nuc", dim=(-2, -1) if dim is None else dim, keepdim=keepdim)
     if p is None or p == "fro":
         p = 2.0
     if dtype is None and x._array.dtype not in FLOATS:

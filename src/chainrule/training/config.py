@@ -126,7 +126,7 @@ def checked(values: dict[str, Any], source: str) -> dict[str, Any]:
 def _typed(key: str, value: Any, wanted: str, source: str) -> Any:
     if value is None and "None" in wanted:
         return None
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number: Any = value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
     if wanted.startswith("tuple"):
         if isinstance(value, str):
             return parse_widths(value)
@@ -138,12 +138,12 @@ def _typed(key: str, value: Any, wanted: str, source: str) -> Any:
             return value
         what = "true or false"
     elif wanted.startswith("int"):
-        if number and value == int(value):
-            return int(value)
+        if number is not None and number == int(number):
+            return int(number)
         what = "a whole number"
     elif wanted.startswith("float"):
-        if number:
-            return float(value)
+        if number is not None:
+            return float(number)
         what = "a number"
     else:
         if isinstance(value, str):

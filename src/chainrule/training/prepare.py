@@ -34,7 +34,8 @@ class Schema:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schema:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
 
     @property
     def outputs(self) -> int:
