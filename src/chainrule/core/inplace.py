@@ -314,20 +314,22 @@ def alias(t: Any) -> Any:
     return other
 
 
+def _copied(x: Any, root: Any, copies: dict[int, Any]) -> Any:
+    """``x`` (an array, a tuple of such, or anything else) with copies in place of arrays in root's memory."""
+    if type(x) is tuple:
+        return tuple([_copied(v, root, copies) for v in x])
+    if isinstance(x, np.ndarray) and owner(x) is root:
+        if id(x) not in copies:
+            copies[id(x)] = x.copy()
+        return copies[id(x)]
+    return x
+
+
 def protect(t: Any, value: Any, since: int) -> None:
     """Before ``value``, computed from t just now, is written into t's memory: nodes made since the tick ``since`` that
     saved t's content get a copy of it (in-place forms differentiate as their out-of-place ones do)."""
     root, copies, seen = owner(t._array), dict[int, Any](), set[int]()
     stack = [value._node]
-
-    def safe(x: Any) -> Any:
-        if type(x) is TUPLE:
-            return tuple(map(safe, x))
-        if isinstance(x, ARRAY) and owner(x) is root:
-            if id(x) not in copies:
-                copies[id(x)] = x.copy()
-            return copies[id(x)]
-        return x
 
     while stack:
         node = stack.pop()
@@ -335,7 +337,7 @@ def protect(t: Any, value: Any, since: int) -> None:
         if type(node) is not Node or node.seq < since or id(node) in seen or node.saved is None:
             continue
         seen.add(id(node))
-        node.saved = [None if values is None else tuple(map(safe, values)) for values in node.saved]
+        node.saved = [None if values is None else _copied(values, root, copies) for values in node.saved]
         if node.consts is not None:
-            node.consts = tuple(map(safe, node.consts))
+            node.consts = _copied(node.consts, root, copies)
         stack.extend(node.edges)

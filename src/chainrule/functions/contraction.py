@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ..core.dtypes import FLOATS
 from ..core.variable import Variable
 from ..errors import ShapeError, message
 from ..ops import layout
 from ..ops import linalg as ops
 from ..ops.reduce import norm as norm_op
 from ..ops.reduce import sum as sum_op
-from ._args import axis, need_tensor
+from ._args import axis, cast, need_tensor
 from .inplace import into
 from .linalg import bmm, matmul, mv, outer
 
@@ -146,6 +147,8 @@ def _sum_alone(x: Any, labels: list[Any], keep: set[Any]) -> tuple[Any, list[Any
     gone = tuple(i for i, c in enumerate(labels) if c not in keep)
     if not gone:
         return x, labels
+    if x._array.dtype not in FLOATS:  # as sum: NumPy's own rule would make bytes uint64
+        x = cast(x, np.int64)
     return sum_op(x, dim=gone, keepdim=False), [c for c in labels if c in keep]
 
 

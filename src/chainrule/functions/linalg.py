@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..core.variable import Variable
+import numpy as np
+
+from ..core.variable import Variable, wrap
 from ..errors import ShapeError, message
 from ..ops import layout
 from ..ops import linalg as ops
@@ -255,7 +257,8 @@ def cross(input: Any, other: Any, dim: int | None = None, *, out: Any = None) ->
 
 
 def _rmatmul(self: Any, other: Any) -> Any:
-    return matmul(other, self)
+    """array @ tensor: a tensor, as array * tensor is."""
+    return matmul(wrap(other) if isinstance(other, np.ndarray) else other, self)
 
 
 OPERATORS = {"__matmul__": matmul, "__rmatmul__": _rmatmul}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..core.op import op
@@ -101,6 +103,8 @@ def expand(x, *, shape):
     # A 0-d gradient spread over x is every loss's first step backward; broadcast_to takes 4 times as long for it.
     if x.ndim == 0 and type(x) is np.ndarray:
         return np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
+    if 0 < x.size == math.prod(shape) and x.shape == tuple(shape)[len(shape) - x.ndim :]:
+        return x.reshape(shape)  # nothing is repeated: a view that may be written to
     return np.broadcast_to(x, shape)
 
 
