@@ -23,28 +23,31 @@ def out_size(size, kernel, stride, padding, dilation):
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def _padded(x, padding):
+def _batch_last(x, padding):
+    """x (N, C, …) as (C, …, N) with a border of zeros, contiguous: rows of windows are then long runs of memory."""
     if not any(padding):
-        return np.ascontiguousarray(x)
-    shape = (*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], padding)))
-    out = np.zeros(shape, x.dtype)
-    out[(slice(None), slice(None), *(slice(p, p + n) for n, p in zip(x.shape[2:], padding)))] = x
+        return np.ascontiguousarray(np.moveaxis(x, 0, -1))
+    out = np.zeros((x.shape[1], *(n + 2 * p for n, p in zip(x.shape[2:], padding)), x.shape[0]), x.dtype)
+    out[(slice(None), *(slice(p, p + n) for n, p in zip(x.shape[2:], padding)))] = np.moveaxis(x, 0, -1)
     return out
 
 
+def _batch_first(y, shape):
+    """The transpose back, from (C, …, N) to (N, C, …), contiguous."""
+    return np.ascontiguousarray(y.reshape(math.prod(shape[1:]), shape[0]).T).reshape(shape)
+
+
 def _columns(x, kernel, stride, padding, dilation, groups):
-    """Every window of x: (N, groups, C/groups · Πkernel, number of windows), and the windows' grid."""
+    """Every window of x: (groups, C/groups · Πkernel, number of windows · N), and the windows' grid."""
     n, c = x.shape[:2]
     grid = tuple(map(out_size, x.shape[2:], kernel, stride, padding, dilation))
-    if all(k == s == 1 for k, s in zip(kernel, stride)) and not any(padding):
-        return x.reshape(n, groups, c // groups, math.prod(grid)), grid
-    p = _padded(x, padding)
-    steps = p.strides[2:]
+    p = _batch_last(x, padding)
+    steps = p.strides[1:-1]
     windows = np.ndarray(
-        (n, c, *kernel, *grid), p.dtype, p, 0,
-        (*p.strides[:2], *(d * s for d, s in zip(dilation, steps)), *(t * s for t, s in zip(stride, steps))),
+        (c, *kernel, *grid, n), p.dtype, p, 0,
+        (p.strides[0], *(d * s for d, s in zip(dilation, steps)), *(t * s for t, s in zip(stride, steps)), p.strides[-1]),
     )  # fmt: skip
-    return windows.reshape(n, groups, c // groups * math.prod(kernel), math.prod(grid)), grid
+    return windows.reshape(groups, c // groups * math.prod(kernel), math.prod(grid) * n), grid
 
 
 def _conv_calls(r: Any) -> Any:
@@ -61,11 +64,11 @@ def _conv_calls(r: Any) -> Any:
 def conv(x, weight, bias, *, stride, padding, dilation, groups):
     """Cross-correlation: y[n, o] = Σ over channels and offsets of weight[o, c, k] · x[n, c, stride·t + dilation·k]."""
     cols, grid = _columns(x, weight.shape[2:], stride, padding, dilation, groups)
-    y = np.matmul(weight.reshape(groups, weight.shape[0] // groups, -1), cols)
-    y = y.reshape(x.shape[0], weight.shape[0], *grid)
+    y = np.matmul(weight.reshape(groups, weight.shape[0] // groups, cols.shape[1]), cols)
+    y = y.reshape(weight.shape[0], cols.shape[2])
     if bias is not None:
-        y += bias.reshape(-1, *(1,) * len(grid))
-    return y
+        y += bias[:, None]
+    return _batch_first(y, (x.shape[0], weight.shape[0], *grid))
 
 
 @conv.vjp("x", math="x̄ = Wᵀ applied to ȳ, windows added up")
@@ -96,16 +99,15 @@ def conv_input(y, weight, *, size, stride, padding, dilation, groups):
     n, o = y.shape[:2]
     kernel, grid = weight.shape[2:], y.shape[2:]
     c = weight.shape[1] * groups
-    w = weight.reshape(groups, o // groups, -1)
-    cols = np.matmul(w.swapaxes(1, 2), y.reshape(n, groups, o // groups, math.prod(y.shape[2:])))
-    if all(k == s == 1 for k, s in zip(kernel, stride)) and not any(padding):
-        return cols.reshape(n, c, *size)
-    cols = cols.reshape(n, c, *kernel, *grid)
-    out = np.zeros((n, c, *(m + 2 * p for m, p in zip(size, padding))), y.dtype)
+    w = weight.reshape(groups, o // groups, c // groups * math.prod(kernel))
+    spread = _batch_last(y, ()).reshape(groups, o // groups, math.prod(grid) * n)
+    cols = np.matmul(w.swapaxes(1, 2), spread).reshape(c, *kernel, *grid, n)
+    out = np.zeros((c, *(m + 2 * p for m, p in zip(size, padding)), n), y.dtype)
     for offset in np.ndindex(*kernel):
         at = tuple(slice(k * d, k * d + s * (t - 1) + 1, s) for k, d, s, t in zip(offset, dilation, stride, grid))
-        out[(..., *at)] += cols[(slice(None), slice(None), *offset)]
-    return out[(..., *(slice(p, p + m) for m, p in zip(size, padding)))]
+        out[(slice(None), *at)] += cols[(slice(None), *offset)]
+    inner = out[(slice(None), *(slice(p, p + m) for m, p in zip(size, padding)))]
+    return np.ascontiguousarray(np.moveaxis(inner, -1, 0))
 
 
 @conv_input.vjp("y", math="ȳ = W ⋆ x̄")
@@ -128,9 +130,9 @@ def _weight_calls(r):
 def conv_weight(x, y, *, kernel, stride, padding, dilation, groups):
     """Σ over samples and windows of y[n, o, t] · x[n, c, stride·t + dilation·k]: a convolution's weight gradient."""
     n, o = y.shape[:2]
-    cols, _ = _columns(x, kernel, stride, padding, dilation, groups)
-    product = np.matmul(y.reshape(n, groups, o // groups, math.prod(y.shape[2:])), cols.swapaxes(2, 3))
-    return np.add.reduce(product, axis=0).reshape(o, x.shape[1] // groups, *kernel)
+    cols, grid = _columns(x, kernel, stride, padding, dilation, groups)
+    flat = _batch_last(y, ()).reshape(groups, o // groups, math.prod(grid) * n)
+    return np.matmul(flat, cols.swapaxes(1, 2)).reshape(o, x.shape[1] // groups, *kernel)
 
 
 @conv_weight.vjp("x", math="x̄ = W̄ᵀ applied to y")
