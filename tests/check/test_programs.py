@@ -190,3 +190,22 @@ def test_progress_bar_and_full(capsys):
     assert report.ok
     assert report.parameters[0].checked == 30
     assert capsys.readouterr().out == ""
+
+
+def test_without_source_the_functions_own_values_say_what_the_line_should_be():
+    rng = np.random.default_rng(0)
+    X, U = rng.normal(size=(6, 3)), rng.normal(size=(6, 4))
+    text = """
+def grad(W):
+    z = X @ W
+    da = U
+    dW = X.T @ da
+    return dW
+"""
+    scope = {"X": X, "U": U, "np": np}
+    exec(text, scope)  # no file, no source
+    report = check(lambda W: np.sum(U * np.maximum(X @ W, 0)), rng.normal(size=(3, 4)), grad=scope["grad"])
+    assert report.verdict is Verdict.FAIL
+    assert report.mistakes[0].kind == "activation"
+    assert "X.T @ (" in report.mistakes[0].fix
+    assert "(z > 0)" in report.mistakes[0].fix

@@ -105,7 +105,13 @@ def _diagnose(problem: Problem, m: Measurement, j: Judgement) -> tuple[list[Hypo
                     0.6,
                 )
             )
-    ranked = rank(evidence, patterns, find_repairs(evidence))
+    repairs = find_repairs(evidence)
+    explained = {k for h in (*repairs, *patterns) for k in h.parameters}
+    if not explained >= set(j.bad_parameters):
+        from .diagnosis.rebuild import find_rebuilt
+
+        patterns += [h for h in find_rebuilt(evidence) if not explained & set(h.parameters)]
+    ranked = rank(evidence, patterns, repairs)
     return ranked, mistakes(j.bad_parameters, ranked)
 
 
