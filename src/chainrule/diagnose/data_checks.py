@@ -254,7 +254,7 @@ def _distances(z: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def check_relation(x: Any, y: Any) -> list[Finding]:
     """Labels that have nothing to do with the inputs."""
     got = related(x, y)
-    if got is None or got[0] > 2.2:
+    if got is None or got[0] > 3.0:
         return []
     return [
         Finding(

@@ -191,7 +191,7 @@ def check_learning_rate(subject: Subject, seconds: float = 3.0, steps: int = 20)
         return [], line
     gain = own.start - own.end
     if gain < 0.03 * abs(own.start) and (ratio < 2e-4 or math.isnan(ratio)):
-        tried = {f: _with_lr(subject, f, steps, until) for f in (10.0, 100.0, 1000.0, 1e4, 1e5)}
+        tried = {f: _with_lr(subject, f, steps, until) for f in (10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7) if lr * f <= 10}
         best = min(tried, key=lambda f: tried[f].end)
         better = own.start - tried[best].end
         if best >= 100 and better > 10 * max(gain, 0) and better > 0.05 * abs(own.start):

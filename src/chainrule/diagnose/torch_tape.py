@@ -219,7 +219,8 @@ def record(model: Any, forward: Any, names: dict[int, str]) -> Tape:
     mode = _Watch.make(own, stack)
     a, b = register_module_forward_pre_hook(enter), register_module_forward_hook(leave)
     try:
-        with mode:
+        # oneDNN runs a recurrent layer as one opaque node; without it the steps through time show.
+        with torch.backends.mkldnn.flags(enabled=False), mode:
             tape.output, tape.loss = forward()
     finally:
         a.remove()

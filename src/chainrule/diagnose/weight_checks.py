@@ -45,7 +45,7 @@ def check_weights(tape: Tape, model: Any) -> list[Finding]:
     large: list[tuple[float, Step, str]] = []
     for step, name in steps:
         w = values[name]
-        if w.ndim < 2 or min(w.shape) < 2:
+        if w.ndim < 2 or len(w) < 2 or w[0].size < 2:
             continue
         rows = w.reshape(len(w), -1)
         if not w.any():
