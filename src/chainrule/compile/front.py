@@ -211,7 +211,8 @@ class _Variant:
         leaves: list[Any] = []
         self.spec = (_flatten(args, leaves), _flatten(kwargs, leaves))
         self.saved = _snapshot(reach, leaves)
-        recorder = self.recorder = _Recorder(strict=True)
+        self.recorder: Any = _Recorder(strict=True)
+        recorder = self.recorder
         known = {id(t) for t in leaves}
         candidates = [t for t in chain(leaves, reach.tensors.values()) if t._node is None and t._requires]
         candidates = list({id(t): t for t in candidates}.values())
@@ -295,7 +296,7 @@ class _Variant:
         self.arrays = [t._array for t in self.tensors]
         self.guard_objects()
         self.saved = None
-        self.recorder = None  # type: ignore[assignment]
+        self.recorder = None
 
     def find_frozen(self, recorder: _Recorder, program: Program, tensors: list[Any]) -> set[Value]:
         """Constants that the library made while recording (the 1 that backward starts from): nobody can change them."""

@@ -257,7 +257,7 @@ class _Gemm(Nest):
         b_tile = self.near(b, kind, 0, [(j, 1)])
         width = self.vectors * lanes
         tail = active is not None and not self.packs
-        masks = [v.mask(active) if tail and x == w - 1 else None for x in range(w)]
+        masks = [v.mask(active or 0) if tail and x == w - 1 else None for x in range(w)]
 
         def step(k: str, u: int, acc: list[list[Val]]) -> None:
             row = [

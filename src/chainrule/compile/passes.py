@@ -82,7 +82,7 @@ def simplify(program: Program) -> Program:
             ):
                 mapping.update(zip(instr.outs, parts, strict=True))
                 continue
-        same: Value | None = None
+        same: Any = None
         if name in ("mul", "div", "pow") and args[1] in (1, 1.0) and isinstance(args[1], (int, float)):
             same = args[0]
         elif name == "mul" and isinstance(args[0], (int, float)) and args[0] == 1:
