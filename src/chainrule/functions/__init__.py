@@ -10,6 +10,7 @@ import importlib
 from typing import Any
 
 from .inplace import make_inplace
+from .keywords import with_numpy_keywords
 
 FAMILIES = (
     "creation",
@@ -40,7 +41,7 @@ def namespace() -> dict[str, Any]:
     for family in FAMILIES:
         module = importlib.import_module(f".{family}", __name__)
         for name in module.__all__:
-            found[name] = getattr(module, name)
+            found[name] = with_numpy_keywords(name, getattr(module, name))
     return found
 
 
@@ -49,7 +50,7 @@ def attach(tensor_class: type) -> None:
     for family in FAMILIES:
         module = importlib.import_module(f".{family}", __name__)
         for name in getattr(module, "METHODS", ()):
-            setattr(tensor_class, name, getattr(module, name))
+            setattr(tensor_class, name, with_numpy_keywords(name, getattr(module, name)))
         for name in getattr(module, "INPLACE", ()):
             setattr(tensor_class, name + "_", make_inplace(getattr(module, name)))
         for special, function in getattr(module, "OPERATORS", {}).items():

@@ -39,6 +39,9 @@ def _write(x: Any, result: Any, inplace: bool) -> Any:
     if not inplace:
         return result
     _inplace.check_writable(x)
+    if result._requires:  # what the rule saved of x is its content before the write
+        made = result._node[0] if type(result._node) is tuple else result._node
+        _inplace.protect(x, result, made.seq)
     return store(x, result)
 
 

@@ -1,0 +1,5 @@
+"""``torch.distributions.bernoulli``: the module that some code imports Bernoulli from."""
+
+from .discrete import Bernoulli
+
+__all__ = ["Bernoulli"]

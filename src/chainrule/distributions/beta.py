@@ -1,0 +1,5 @@
+"""``torch.distributions.beta``: the module that some code imports Beta from."""
+
+from .continuous import Beta
+
+__all__ = ["Beta"]
