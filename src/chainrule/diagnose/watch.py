@@ -28,6 +28,7 @@ __all__ = ["Hopeless", "Watch", "watch"]
 
 
 MOST_SAMPLES = 4000
+EARLY = 5
 
 
 class Hopeless(UsageError):
@@ -92,6 +93,9 @@ class Watch:
 
     def _plan(self, now: float, cost: float) -> None:
         """The next step to sample: when the time spent has fallen below the budget's part of all time."""
+        if len(self.samples) < EARLY:  # a run that goes wrong mostly does so at once
+            self.next = self.count
+            return
         each = (now - self.begun - self.spent) / max(1, self.count)
         due = (self.spent + cost) / self.budget - (now - self.begun)
         self.next = self.count + max(1, math.ceil(due / each)) if each > 0 and self.count > 1 else self.count + 4
