@@ -116,6 +116,7 @@ def test_has_samples_and_formula(name):
     op, made = sample(name)
     assert made, f"{name}: samples gave no calls"
     assert op.formula, f"{name} has no formula"
+    assert op.derived or not op.residuals, f"{name} reads residuals and has no derived=: no second derivative"
     for rule in op.rules:
         if rule is not None:
             assert rule.math, f"{name}: the rule for {rule.input} has no math"
