@@ -41,10 +41,12 @@ def edge_of(t: Variable) -> Any:
 
 
 def _refresh(t: Variable) -> None:
-    """Bring the history of a view up to date (see ``inplace``) before it is read."""
-    from .inplace import refresh
+    """Bring the history of a view up to date (see ``inplace``) before it is read, if its base has a new one."""
+    base: Any = t._base
+    if base._node is not t._seen or base._base is not None:
+        from .inplace import refresh
 
-    refresh(t)
+        refresh(t)
 
 
 def new_node(
@@ -380,7 +382,8 @@ def _binary(op: Op, promotes: str | None) -> Callable[..., Any]:
 def _general(op: Op, promotes: str | None) -> Callable[..., Any]:
     """Any number of inputs and outputs. One pass over the inputs finds all that has to be known of them."""
     body, st, rules, to_float = op.body, state, op.rules, promotes == "float"
-    simple = op.outputs == 1 and not op.variadic and not op.is_view
+    simple = op.outputs == 1 and not op.is_view
+    variadic = op.variadic
     residuals = len(op.residuals)
 
     def call(*inputs: Any, **params: Any) -> Any:
@@ -431,10 +434,10 @@ def _general(op: Op, promotes: str | None) -> Callable[..., Any]:
         consts: list[Any] | None = None
         flows = False
         for i, x in enumerate(inputs):
-            rule = rules[i]
+            rule = rules[0 if variadic else i]
             if rule is not None and isinstance(x, Variable) and x._requires:
                 edges.append(x if x._node is None else x._node)
-                saved.append(rule.save(arrays, result, rest, params))
+                saved.append(None if variadic and flows else rule.save(arrays, result, rest, params))
                 flows = True
             else:
                 edges.append(None)

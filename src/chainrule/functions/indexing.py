@@ -221,6 +221,27 @@ _NO_AXES = (
 # --- x[key] ------------------------------------------------------------------------------------------------------
 
 
+def _plain(key: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, ...] | None:
+    """The key itself if it is made of valid ints and slices alone, else None: ``parse`` then says what it is."""
+    if len(key) > len(shape):
+        return None
+    for k, n in zip(key, shape):  # noqa: B905 - the key may be shorter
+        if type(k) is int:
+            if not -n <= k < n:
+                return None
+        elif type(k) is not slice:
+            return None
+        else:
+            start, stop, step = k.start, k.stop, k.step
+            if not (
+                (start is None or type(start) is int)
+                and (stop is None or type(stop) is int)
+                and (step is None or (type(step) is int and step > 0))
+            ):
+                return None
+    return key
+
+
 def getitem(x: Any, key: Any) -> Any:
     """x[key] in all forms."""
     if type(key) is int:  # the commonest: one number
@@ -229,9 +250,18 @@ def getitem(x: Any, key: Any) -> Any:
             raise IndexOutOfRange(_NO_AXES)
         _check_int(key, shape, 0)
         return ops.getitem(x, key=(key,))
-    if isinstance(key, Variable) and key._array.dtype.kind == "b" and key._array.ndim:
-        parse(key, x._array.shape)
-        return ops.take_mask(x, key)
+    if type(key) is tuple or type(key) is slice:
+        plain = _plain(key if type(key) is tuple else (key,), x._array.shape)
+        if plain is not None:
+            return ops.getitem(x, key=plain)
+    elif isinstance(key, Variable) and key._array.ndim and x._array.ndim:
+        kind = key._array.dtype.kind
+        if kind == "b":
+            parse(key, x._array.shape)
+            return ops.take_mask(x, key)
+        if kind == "i":
+            _check_range(key._array, x._array.shape[0], 0)
+            return ops.index(x, key, None, None, None, None, None, axes=(0,))
     basic, arrays, advanced = parse(key, x._array.shape)
     if not x._array.ndim and any(type(k) is int for k in basic):
         raise IndexOutOfRange(_NO_AXES)
@@ -242,12 +272,24 @@ def getitem(x: Any, key: Any) -> Any:
     return ops.index(view, *_padded(found), axes=axes)
 
 
+def _whole(value: Any, dtype: np.dtype[Any]) -> int:
+    """A number as an entry of an integer tensor: fractions are cut, negative bytes count from 256, as in PyTorch."""
+    limits = np.iinfo(dtype)
+    low = -limits.max if dtype.kind == "u" else limits.min
+    if value != value or not low <= value <= limits.max:
+        name = "int" if dtype.name == "int32" else f"{dtype.name}_t"
+        raise RuntimeError(f"value cannot be converted to type {name} without overflow")
+    return int(value) % 256 if dtype.kind == "u" else int(value)
+
+
 def setitem(x: Any, key: Any, value: Any) -> None:
     """x[key] = value in all forms."""
     dtype = x._array.dtype
     v = value if isinstance(value, Variable) else None
     tracked = state.grad and (x._requires or x._base is not None or (v is not None and v._requires))
     if v is None:
+        if isinstance(value, (int, float)) and dtype.kind in "iu":
+            value = _whole(value, dtype)
         if tracked or not isinstance(value, (int, float)):
             v = wrap(np.asarray(value))
     elif isinstance(value, Variable) and v._array.dtype is not dtype:

@@ -50,6 +50,9 @@ def cat(tensors: Any, dim: int = 0, *, axis: Any = None, out: Any = None) -> Any
         return into(out, cat(tensors, dim, axis=axis), "cat")
     parts = _sequence(tensors, "torch.cat")
     dim = dim if axis is None else axis
+    first = parts[0]._array.shape
+    if len(first) > 1 and all(x._array.shape == first for x in parts):  # nothing to check
+        return ops.cat(*parts, dim=_axis(dim, len(first)))
     for i, x in enumerate(parts):
         if x._array.ndim == 0:
             raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")

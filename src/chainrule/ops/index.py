@@ -126,7 +126,7 @@ def index(x, i, j, k, l, m, n, *, axes):
     As in NumPy the axes of the result that come from the indices stand where the first indexed axis was when the
     indexed axes are adjacent, and first otherwise.
     """
-    return x[_full_key(axes, (i, j, k, l, m, n), x.ndim)]
+    return x[i] if axes == (0,) else x[_full_key(axes, (i, j, k, l, m, n), x.ndim)]
 
 
 @index.vjp("x", math="x̄ = ȳ added up at the indices")
