@@ -46,7 +46,7 @@ class Watch:
     """
 
     def __init__(
-        self, model: Any, optimizer: Any = None, *, budget: float = 0.04, stop: bool = False, path: Any = None
+        self, model: Any, optimizer: Any = None, *, budget: float = 0.02, stop: bool = False, path: Any = None
     ) -> None:
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         if not named:
@@ -283,6 +283,6 @@ def _change(a: Any, old: Any) -> float:
     return _size(new - old) / size if size > 0 else 0.0
 
 
-def watch(model: Any, optimizer: Any = None, *, budget: float = 0.04, stop: bool = False, path: Any = None) -> Watch:
+def watch(model: Any, optimizer: Any = None, *, budget: float = 0.02, stop: bool = False, path: Any = None) -> Watch:
     """Watch a training loop; call ``.step(loss)`` after every backward. See ``Watch``."""
     return Watch(model, optimizer, budget=budget, stop=stop, path=path)
