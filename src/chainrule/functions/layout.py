@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core import dtypes
 from ..core.size import Size
 from ..core.variable import Variable, wrap
 from ..errors import IndexOutOfRange, ShapeError, message
@@ -49,11 +50,13 @@ def reshape_as(self: Any, other: Any) -> Any:
 
 
 def view(self: Any, *shape: Any) -> Any:
-    """The same memory in another shape.
+    """The same memory in another shape, or read as another dtype.
 
     Raises:
         ShapeError: when that shape would need a copy (use ``reshape``).
     """
+    if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
+        return _reread(self, shape[0])
     wanted = infer(sizes(shape), self._array.size)
     result = ops.reshape(self, shape=wanted)
     if result._base is None and self._array.size:
@@ -65,6 +68,25 @@ def view(self: Any, *shape: Any) -> Any:
             )
         )
     return result
+
+
+def _reread(x: Any, dtype: dtypes.dtype) -> Any:
+    """The same bytes as entries of another dtype, with no history: ``x.view(torch.int32)``."""
+    a, size = x._array, dtype.itemsize
+    names = [dtypes.TORCH_NAMES[d.name] for d in (dtypes.from_numpy(a.dtype), dtype)]
+    what = f"to view {names[0]} as {names[1]} (different element sizes)"
+    if size != a.itemsize:
+        if not a.ndim:
+            raise RuntimeError(f"self.dim() cannot be 0 {what}")
+        if a.size and a.strides[-1] != a.itemsize and a.shape[-1] > 1:
+            raise RuntimeError(f"self.stride(-1) must be 1 {what}, but got {x.stride()[-1]}")
+        if a.shape[-1] * a.itemsize % size:
+            raise RuntimeError(f"self.size(-1) must be divisible by {size // a.itemsize} {what}, but got {a.shape[-1]}")
+    if not a.size:
+        return wrap(np.zeros((*a.shape[:-1], a.shape[-1] * a.itemsize // size), dtype.numpy))
+    if a.ndim and a.shape[-1] == 1 and a.strides[-1] != a.itemsize:  # one entry: any stride will do
+        a = np.lib.stride_tricks.as_strided(a, strides=(*a.strides[:-1], a.itemsize))
+    return wrap(a.view(dtype.numpy))
 
 
 def view_as(self: Any, other: Any) -> Any:

@@ -115,7 +115,12 @@ def _scaled(name: str, op: Any) -> Callable[..., Any]:
         if alpha != 1:
             if isinstance(alpha, float) and input.dtype not in _FLOAT_DTYPES and not isinstance(other, float):
                 raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
-            other = other * alpha  # pyright: ignore[reportOperatorIssue]  (a Tensor here, not any Variable)
+            if not isinstance(other, Variable):
+                other = other * alpha
+            elif name != "sub" or other._array.dtype.kind != "b":  # bools are not subtracted, which the op says
+                # In the common dtype: a byte times −1 would wrap.
+                wanted = dtypes.result_dtype(*(v._array if isinstance(v, Variable) else v for v in (input, other)))
+                other = arithmetic.mul(cast(other, wanted), alpha)
         return op(input, other) if out is None else into(out, op(input, other), name)
 
     function.__name__ = function.__qualname__ = name
