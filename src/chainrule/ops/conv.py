@@ -25,10 +25,11 @@ def out_size(size, kernel, stride, padding, dilation):
 
 def _batch_last(x, padding):
     """x (N, C, …) as (C, …, N) with a border of zeros, contiguous: rows of windows are then long runs of memory."""
+    moved = x.transpose(*range(1, x.ndim), 0)
     if not any(padding):
-        return np.ascontiguousarray(np.moveaxis(x, 0, -1))
+        return np.ascontiguousarray(moved)
     out = np.zeros((x.shape[1], *(n + 2 * p for n, p in zip(x.shape[2:], padding)), x.shape[0]), x.dtype)
-    out[(slice(None), *(slice(p, p + n) for n, p in zip(x.shape[2:], padding)))] = np.moveaxis(x, 0, -1)
+    out[(slice(None), *(slice(p, p + n) for n, p in zip(x.shape[2:], padding)))] = moved
     return out
 
 
@@ -107,7 +108,7 @@ def conv_input(y, weight, *, size, stride, padding, dilation, groups):
         at = tuple(slice(k * d, k * d + s * (t - 1) + 1, s) for k, d, s, t in zip(offset, dilation, stride, grid))
         out[(slice(None), *at)] += cols[(slice(None), *offset)]
     inner = out[(slice(None), *(slice(p, p + m) for m, p in zip(size, padding)))]
-    return np.ascontiguousarray(np.moveaxis(inner, -1, 0))
+    return np.ascontiguousarray(inner.transpose(-1, *range(inner.ndim - 1)))
 
 
 @conv_input.vjp("y", math="ȳ = W ⋆ x̄")
