@@ -89,7 +89,7 @@ w = torch.ones(5, 3, requires_grad=True)
 bias = torch.zeros(3, requires_grad=True)
 loss = torch.nn.functional.binary_cross_entropy_with_logits(torch.matmul(x, w) + bias, y)
 loss.backward()
-print(loss, w.grad, bias.grad, sep="\n")
+print(loss.item(), w.grad, bias.grad, sep="\n")
 print(torch.rand_like(x, dtype=torch.float).shape, torch.tensor([[1, 2], [3, 4]]), torch.zeros(2, 3).dtype)
 np.testing.assert_allclose(np.asarray(x), 1)
 assert last < first

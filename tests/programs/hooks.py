@@ -59,7 +59,7 @@ model.zero_grad()
 model(x).sum().backward()
 print(sorted(seen))
 y = (x * 2).sum()
-print(y.grad_fn.next_functions[0][0].name(), type(y.grad_fn).__name__, y.grad_fn.next_functions[0][0].next_functions[0][0].name())
+print(y.grad_fn.next_functions[0][0].name(), y.grad_fn.name(), y.grad_fn.next_functions[0][0].next_functions[0][0].name())
 
 
 class Clip(nn.Module):

@@ -449,6 +449,11 @@ class StudentT(Distribution):
         )
         return -0.5 * (v + 1) * torch.log1p(y**2 / v) - norm
 
+    def entropy(self) -> Any:
+        v, half = self.df, 0.5 * (self.df + 1)
+        log_beta = torch.lgamma(0.5 * v) + 0.5 * math.log(math.pi) - torch.lgamma(half)
+        return self.scale.log() + half * (torch.digamma(half) - torch.digamma(0.5 * v)) + 0.5 * v.log() + log_beta
+
     @property
     def mean(self) -> Any:
         return torch.where(self.df <= 1, torch.full_like(self.loc, math.nan), self.loc)

@@ -1,0 +1,63 @@
+"""What PyTorch has and chainrule has not says so; the page that lists it is up to date."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import chainrule as torch
+from chainrule.bridge import coverage
+
+
+def test_the_page_is_what_the_code_says():
+    page = Path(__file__).parents[1] / "docs" / "pytorch.md"
+    assert page.read_text(encoding="utf-8") == coverage.page(), (
+        "run: python -m chainrule.bridge.coverage > docs/pytorch.md"
+    )
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "words"),
+    [
+        (torch, "stft", r"torch\.stft is a part of PyTorch that chainrule leaves out \(complex numbers and Fourier"),
+        (torch, "jit", r"leaves out \(TorchScript and graph export\)"),
+        (torch, "vmap", r"leaves out \(it needs a batching rule per op"),
+        (torch, "batch_norm", r"leaves out\. Nearest: nn\.functional\.batch_norm"),
+        (torch, "softmaxx", r"no attribute 'softmaxx'\. Did you mean chainrule\.softmax\?"),
+        (torch.nn, "DataParallel", r"torch\.nn\.DataParallel is a part of PyTorch"),
+        (torch.nn, "Linaer", r"Did you mean chainrule\.nn\.Linear\?"),
+        (torch.nn.functional, "grid_sample", r"torch\.nn\.functional\.grid_sample is a part of PyTorch"),
+        (torch.optim, "SparseAdam", r"leaves out \(sparse tensors\)"),
+        (torch.linalg, "eig", r"complex numbers"),
+    ],
+)
+def test_absent_names(owner, name, words):
+    with pytest.raises(AttributeError, match=words):
+        getattr(owner, name)
+
+
+def test_answers_about_the_machine():
+    assert not torch.cuda.is_available()
+    assert torch.cuda.device_count() == 0
+    assert not torch.backends.mps.is_available()
+    assert torch.accelerator.current_accelerator() is None
+    with pytest.raises(AssertionError, match="Torch not compiled with CUDA enabled"):
+        torch.cuda.synchronize()
+    with pytest.raises(NotImplementedError, match=r"torch\.bfloat16 tensors are not part of chainrule"):
+        torch.ones(2).to(torch.bfloat16)
+
+
+def test_in_place_functions_at_top_level():
+    x = torch.tensor([-1.0, 2.0])
+    assert torch.relu_(x) is x
+    assert x.tolist() == [0.0, 2.0]
+
+
+def test_names_of_the_program_do_not_load_with_it():
+    code = "import sys, chainrule; print([m for m in sys.modules if m.startswith('chainrule.') and m.split('.')[1] in " \
+           "('nn', 'cuda', 'amp', 'distributions', 'toplevel', 'testing', 'backends')])"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
