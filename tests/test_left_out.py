@@ -61,3 +61,10 @@ def test_names_of_the_program_do_not_load_with_it():
            "('nn', 'cuda', 'amp', 'distributions', 'toplevel', 'testing', 'backends')])"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_compile_takes_a_model_and_pytorchs_options():
+    model = torch.nn.Linear(2, 1)
+    assert torch.compile(model, mode="reduce-overhead") is model
+    double = torch.compile(lambda x: x * 2, backend="inductor", fullgraph=True)
+    assert double(torch.ones(2)).tolist() == [2.0, 2.0]

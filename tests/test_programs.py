@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAMS = sorted(p for p in (Path(__file__).parent / "programs").glob("*.py") if p.stem != "start")
+PROGRAMS = sorted(p for p in (Path(__file__).parent / "programs").glob("*.py") if p.stem not in ("start", "conftest"))
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.stem)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "programs"
-PROGRAMS = sorted(p for p in FOLDER.glob("*.py") if p.stem != "start")
+PROGRAMS = sorted(p for p in FOLDER.glob("*.py") if p.stem not in ("start", "conftest"))
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d*)?(?:e[+-]?\d+)?(?![\w.])|-?\d+\.\d+(?:e[+-]?\d+)?")
 TOLERANCE = {"schedulers": 1e-6, "pinn": 1e-6}
 

@@ -19,11 +19,12 @@ _DIFFERS = """\
 * **Random numbers**: the same distributions, from a stream of our own. `manual_seed` makes a run repeatable, not equal to
   PyTorch's; where both must start equal, fill the parameters from NumPy or load a checkpoint.
 * **Devices**: the CPU only. `cuda.is_available()`, `backends.mps.is_available()` and `accelerator.is_available()` say so;
-  asking for another device raises, as in a PyTorch built without it.
+  asking for another raises, as in a PyTorch without it.
 * **dtypes**: bool, integers up to 64 bits, float16, float32, float64. `bfloat16` can be named (`autocast` takes it), not
   computed in. No complex, sparse, quantised or nested tensors, no Fourier transforms.
 * **`amp`**: `autocast` and `GradScaler` are accepted and compute in the tensors' own precision.
-* **`compile`**: `chainrule.compile(fn)` traces a function into native code; options of PyTorch's compiler mean nothing here.
+* **`compile`**: `chainrule.compile(step)` makes native code of a whole step, backward and update included; a model by
+  itself comes back as it is (its backward pass lies outside). PyTorch's compiler options are accepted, without effect.
 * **`vmap`** is left out: it needs a batching rule per op. Write the batch as an axis.
 * **`distributions`**: Gamma, Chi2, Beta, Dirichlet and StudentT sample without gradients (no `rsample`).
 * **`jit`, `fx`, `export`, `onnx`, `hub`, `distributed`, `DataParallel`** are left out.
