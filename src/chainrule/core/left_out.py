@@ -16,7 +16,8 @@ _WHY = (
         "eigvals", "is_conj", "is_neg", "view_as_real", "resolve",
     )),
     ("sparse tensors", ("sparse", "coalesce", "to_dense", "smm", "hsmm", "dsmm", "hspmm", "spmm", "sspaddmm", "saddmm",
-        "SparseAdam", "crow_", "ccol_", "row_indices", "col_indices", "indices", "values", "is_coalesced", "dense_dim")),
+        "SparseAdam", "crow_", "ccol_", "row_indices", "col_indices", "indices", "values", "is_coalesced",
+        "dense_dim")),
     ("quantised tensors", ("quant", "qint", "quint", "QInt", "QUInt", "qscheme", "q_", "int_repr", "per_tensor_",
         "per_channel_", "ao", "qat", "float8", "float4", "int1", "int2", "int3", "int4", "int5", "int6", "int7", "uint",
         "bits")),
@@ -75,7 +76,7 @@ def absent(space: str, name: str, have: Iterable[str]) -> str:
     """The text of the AttributeError for ``chainrule.<space>.<name>``; ``have`` are the names that are there.
 
     >>> print(absent("torch", "stft", ["std", "softmax"]))
-    module 'chainrule' has no attribute 'stft': torch.stft is a part of PyTorch that chainrule leaves out (complex numbers and Fourier transforms)
+    module 'chainrule' has no attribute 'stft': torch.stft is a part of PyTorch that chainrule leaves out (complex ...)
     >>> print(absent("torch.nn", "Linaer", ["Linear"]))
     module 'chainrule.nn' has no attribute 'Linaer'. Did you mean chainrule.nn.Linear?
     """
