@@ -228,7 +228,7 @@ def _exponent_fits(x: Any, y: Any) -> None:
 def _no_bool(*operands: Any) -> None:
     """Bools are promoted before the body sees them, so their subtraction is refused here."""
     for x in operands:
-        if isinstance(x, Variable) and x._array.dtype.kind == "b":
+        if type(x) is bool or (isinstance(x, Variable) and x._array.dtype.kind == "b"):
             raise DtypeError(
                 "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a "
                 "mask, use the `~` or `logical_not()` operator instead."
@@ -249,7 +249,7 @@ def _fits(number: Any, d: np.dtype[Any]) -> bool:
     kind = type(number)  # pyright: ignore[reportUnknownVariableType]  (of Any)
     if kind is int:  # one that a small dtype may not hold is wrapped by promote()
         return d.kind == "f" or (d.kind != "b" and (d.itemsize == 8 or 0 <= number < 128))
-    return (kind is float and d in FLOATS) or kind is bool
+    return (kind is float and d in FLOATS) or (kind is bool and d.kind == "b")
 
 
 def make_call(op: Op, promotes: str | None) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ Most are an op and nothing more: a table says which, ``unary`` and ``binary`` ad
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -113,14 +114,15 @@ def _scaled(name: str, op: Any) -> Callable[..., Any]:
         if not isinstance(other, Variable):
             other = _operand(other, name)
         if alpha != 1:
-            if isinstance(alpha, float) and input.dtype not in _FLOAT_DTYPES and not isinstance(other, float):
+            operands = [v._array if isinstance(v, Variable) else v for v in (input, other)]
+            if isinstance(alpha, float) and dtypes.result_dtype(*operands) not in FLOATS:
                 raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
             if not isinstance(other, Variable):
                 other = other * alpha
             elif name != "sub" or other._array.dtype.kind != "b":  # bools are not subtracted, which the op says
                 # In the common dtype: a byte times −1 would wrap.
                 wanted = dtypes.result_dtype(*(v._array if isinstance(v, Variable) else v for v in (input, other)))
-                other = arithmetic.mul(cast(other, wanted), alpha)
+                other = arithmetic.mul(cast(other, wanted), builtins.bool(alpha) if wanted == np.bool_ else alpha)
         return op(input, other) if out is None else into(out, op(input, other), name)
 
     function.__name__ = function.__qualname__ = name

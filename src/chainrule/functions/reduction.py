@@ -333,7 +333,7 @@ def _running(name: str, op: Any) -> Any:
                 kind = _NAMES[x._array.dtype.name]
                 raise NotImplementedError(f"\"logcumsumexp_out_cpu\" not implemented for '{kind}'")
             dtype = _INT64
-        return _done(op(cast(x, dtype), dim=axis(dim, x._array.ndim)), out, name)
+        return _done(op(x if dtype is None else _cast(x, dtype), dim=axis(dim, x._array.ndim)), out, name)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = op.__doc__
