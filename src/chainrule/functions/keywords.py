@@ -1,4 +1,4 @@
-"""NumPy's keywords, which PyTorch takes too: ``axis`` for ``dim``, ``keepdims`` for ``keepdim``, ``x`` for ``input``."""
+"""NumPy's keywords, which PyTorch takes as well: ``axis`` for ``dim``, ``keepdims`` for ``keepdim``, and so on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SAME = {"axis": "dim", "axes": "dims", "keepdims": "keepdim", "x": "input", "x2
 _TAKE_THEM = frozenset(
     "all amax amin aminmax any argmax argmin argsort cat chunk concat concatenate count_nonzero cummax cummin cumprod "
     "cumsum flip gather index_select log_softmax logsumexp max median min nanmean nansum norm prod roll softmax sort "
-    "split squeeze stack std std_mean topk unbind unsqueeze var var_mean".split()  # noqa: SIM905
+    "split squeeze stack std std_mean topk unbind unsqueeze var var_mean".split()
 )
 """Functions through whose every call the renaming passes. ``sum`` and ``mean`` know the names themselves."""
 
