@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 
-import chainrule as torch
 import pytest
+
+import chainrule as torch
 
 
 def overwritten(w):

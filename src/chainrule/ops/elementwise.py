@@ -84,7 +84,7 @@ def _(g, out):
 
 
 @op("*s -> *s", formula="relu({x})", numpy="np.maximum({x}, 0)", samples=real(kinks=(0.0,)),
-    kink="relu′(0) = 0, as PyTorch")  # fmt: skip
+    kink="relu′(0) = 0, as PyTorch; 0 for NaN too, where PyTorch passes the gradient on")  # fmt: skip
 def relu(x):
     """Rectifier, y = max(x, 0)."""
     if x.dtype.kind == "b":
