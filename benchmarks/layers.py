@@ -4,7 +4,7 @@
     python -m benchmarks.layers --only LSTM     # the workloads whose name contains this
 
 One step is forward, loss, backward and an optimizer's update, written as people write it and run by both libraries from
-the same weights on the same data. The losses of the first 20 steps must agree before anything is timed. One thread each.
+the same weights on the same data. The losses of the first 20 steps must agree before anything is timed. One thread.
 """
 
 from __future__ import annotations
@@ -45,7 +45,13 @@ def _recurrent(kind: str, hidden: int) -> Callable[[Any, Any], Any]:
 def _norm_mlp(torch: Any, rng: np.random.Generator) -> Any:
     nn = torch.nn
     model = nn.Sequential(
-        nn.Linear(32, 64), nn.BatchNorm1d(64), nn.GELU(), nn.Linear(64, 64), nn.LayerNorm(64), nn.GELU(), nn.Linear(64, 8)
+        nn.Linear(32, 64),
+        nn.BatchNorm1d(64),
+        nn.GELU(),
+        nn.Linear(64, 64),
+        nn.LayerNorm(64),
+        nn.GELU(),
+        nn.Linear(64, 8),
     )
     x = rng.normal(size=(64, 32)).astype(np.float32)
     return model, torch.from_numpy(x), torch.from_numpy(rng.integers(0, 8, 64))
@@ -199,7 +205,8 @@ def main() -> None:
                 result.losses["chainrule"], result.losses["torch"], rtol=1e-4, err_msg=f"{workload}: losses differ"
             )
             us = {name: f"{1e6 * s:.0f} µs" for name, s in result.seconds.items()}
-            print(f"{workload:<36} {us['chainrule']:>11} {us['torch']:>11}   {result.ratios['torch']:>11.2f}×", flush=True)
+            ratio = result.ratios["torch"]
+            print(f"{workload:<36} {us['chainrule']:>11} {us['torch']:>11}   {ratio:>11.2f}×", flush=True)
             rows.append({"workload": workload, "seconds": result.seconds, "ratios": result.ratios})
     finally:
         for worker in workers:

@@ -59,13 +59,14 @@ short, int, long = int16, int32, int64
 # Rooms that load when first used: `import chainrule` should cost little more than `import numpy`.
 _ROOMS = {
     "nn", "optim", "special", "utils", "autograd", "compile", "check", "explain", "diagnose", "bridge", "byhand",
-    "data", "linalg", "func", "graph", "serialization", "distributions", "cuda", "backends", "amp", "accelerator", "mps",
-    "random", "testing", "version",
+    "data", "linalg", "func", "graph", "serialization", "distributions", "cuda", "backends", "amp", "accelerator",
+    "mps", "random", "testing", "version",
 }  # fmt: skip
 
 # Functions that load with their room: name → room.
 _LAZY = {"as_torch": "bridge.alias", "watch": "diagnose", "save": "serialization", "load": "serialization"}
-_LAZY |= {"autocast": "amp", "GradScaler": "amp", "is_autocast_enabled": "amp", "set_anomaly_enabled": "autograd.anomaly"}
+_LAZY |= {"autocast": "amp", "GradScaler": "amp", "is_autocast_enabled": "amp"}
+_LAZY["set_anomaly_enabled"] = "autograd.anomaly"
 _LAZY["OutOfMemoryError"] = "cuda"
 
 # Threads, determinism, default device: about the program rather than its tensors.

@@ -1,6 +1,6 @@
 """``torch.amp`` on the CPU: accepted, and computing in the tensors' own precision.
 
-Mixed precision saves time on hardware with fast 16-bit arithmetic. NumPy has none, so ``autocast`` changes nothing here:
+Mixed precision saves time on hardware with fast 16-bit arithmetic. NumPy has none: ``autocast`` changes nothing here:
 results are those of the full precision that PyTorch's would only approximate.
 """
 

@@ -19,6 +19,7 @@ from .core.variable import Variable, wrap
 from .errors import DtypeError, GradientError, message
 from .functions._args import axis
 from .functions.conversion import legacy, rebuild
+from .functions.creation import from_numpy
 
 __all__ = ["Size", "Tensor"]
 
@@ -282,7 +283,7 @@ class Tensor(Variable):
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         """What NumPy's own functions return for a tensor: ``np.sin(x)`` is a tensor again."""
-        return functions.creation.from_numpy(np.asarray(array))
+        return from_numpy(np.asarray(array))
 
 
 variable.set_tensor_type(Tensor)

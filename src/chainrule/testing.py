@@ -62,7 +62,8 @@ def assert_close(
     """
     if (rtol is None) != (atol is None):
         raise ValueError(
-            f"Both 'rtol' and 'atol' must be either specified or unspecified, but got no {'rtol' if rtol is None else 'atol'}."
+            f"Both 'rtol' and 'atol' must be either specified or unspecified, but got no "
+            f"{'rtol' if rtol is None else 'atol'}."
         )
     options: dict[str, Any] = {
         "rtol": rtol, "atol": atol, "equal_nan": equal_nan, "check_dtype": check_dtype, "msg": msg,
@@ -88,11 +89,13 @@ def assert_close(
     if all(tensors) is not any(tensors):
         raise TypeError(f"No comparison pair was able to handle inputs of type {type(actual)} and {type(expected)}.")
     kind = "Tensor-likes" if all(tensors) else "Scalars"
+    mine: Any = actual
+    theirs: Any = expected
     a, b = _array(actual), _array(expected)
     if a.shape != b.shape:
-        _fail(f"The values for attribute 'shape' do not match: {actual.shape} != {expected.shape}.", msg, _at)
+        _fail(f"The values for attribute 'shape' do not match: {mine.shape} != {theirs.shape}.", msg, _at)
     if check_dtype and all(tensors) and a.dtype != b.dtype:
-        _fail(f"The values for attribute 'dtype' do not match: {actual.dtype} != {expected.dtype}.", msg, _at)
+        _fail(f"The values for attribute 'dtype' do not match: {mine.dtype} != {theirs.dtype}.", msg, _at)
     if rtol is None or atol is None:
         rtol, atol = _default(a, b)
     floating = a.dtype in FLOATS or b.dtype in FLOATS

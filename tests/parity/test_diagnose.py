@@ -74,7 +74,7 @@ def test_a_torch_model_is_as_before_to_the_bit() -> None:
             [p.grad.numpy().tobytes() for p in net.parameters()],
             [{k: v.numpy().tobytes() for k, v in s.items()} for s in optimizer.state_dict()["state"].values()],
             torch.get_rng_state().numpy().tobytes(),
-            np.random.get_state()[1].tobytes(),  # noqa: NPY002
+            np.random.get_state()[1].tobytes(),
             [m.training for m in net.modules()],
         ]
 

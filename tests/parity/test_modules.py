@@ -178,9 +178,13 @@ REFUSED = [
     lambda lib: lib.nn.Linear(1, 1).to(lib.int64),
     lambda lib: lib.nn.Linear(1, 1).load_state_dict([1]),
     lambda lib: lib.nn.Linear(1, 1).load_state_dict({}),
-    lambda lib: lib.nn.Linear(1, 1).load_state_dict({"weight": lib.zeros(2, 1), "x": lib.zeros(1), "y.z": lib.zeros(1)}),
+    lambda lib: lib.nn.Linear(1, 1).load_state_dict(
+        {"weight": lib.zeros(2, 1), "x": lib.zeros(1), "y.z": lib.zeros(1)}
+    ),
     lambda lib: lib.nn.Linear(1, 1).load_state_dict({"weight": lib.zeros(1, 1), "bias": 3}),
-    lambda lib: lib.nn.Sequential(lib.nn.Linear(1, 1)).load_state_dict({"0.weight": lib.zeros(1), "1.weight": lib.zeros(1)}),
+    lambda lib: lib.nn.Sequential(lib.nn.Linear(1, 1)).load_state_dict(
+        {"0.weight": lib.zeros(1), "1.weight": lib.zeros(1)}
+    ),
     lambda lib: lib.nn.Sequential(lib.nn.Linear(1, 1))[3],
     lambda lib: lib.nn.ModuleList([lib.nn.Linear(1, 1)])[-2],
     lambda lib: lib.nn.ModuleList().append(3),

@@ -1,4 +1,4 @@
-"""Every optimizer follows PyTorch's trajectory over a grid of its arguments: to 1e-12 in float64 and 1e-5 in float32, relative.
+"""Every optimizer follows PyTorch's trajectory over a grid of arguments: relative 1e-12 in float64, 1e-5 in float32.
 
 The gradients are a fixed sequence (some of them None, some repeated with the other sign), so errors do not grow through
 the loss and a difference is a difference of the update rule.

@@ -29,7 +29,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if fullname in ("torchvision", "torchaudio", "torchtext") or fullname.startswith("torchvision."):
             raise ModuleNotFoundError(
                 f"No module named {fullname!r}: chainrule stands in for torch here, and has no "
-                f"{fullname.split('.')[0]}. chainrule.data.load_digits() has real images; other data comes in as NumPy arrays.",
+                f"{fullname.split('.')[0]}. chainrule.data.load_digits() has real images; other data comes "
+                "in as NumPy arrays.",
                 name=fullname,
             )
         return None

@@ -16,7 +16,6 @@ __all__ = ["kept"]
 def kept(shape: tuple[int, ...], p: float, dtype: Any) -> Any:
     """A tensor with a 1 for each entry that is kept, with probability 1 − p, else 0; from the default generator."""
 
-
     def draw() -> Any:
         # Single precision draws cost half as much, and 2⁻²⁴ is fine enough for a probability of dropping.
         return (numpy_generator(None).random(shape, np.float32) >= p).astype(dtype)

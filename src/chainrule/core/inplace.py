@@ -316,9 +316,9 @@ def alias(t: Any) -> Any:
 
 def _copied(x: Any, root: Any, copies: dict[int, Any]) -> Any:
     """``x`` (an array, a tuple of such, or anything else) with copies in place of arrays in root's memory."""
-    if type(x) is tuple:
+    if type(x) is TUPLE:
         return tuple([_copied(v, root, copies) for v in x])
-    if isinstance(x, np.ndarray) and owner(x) is root:
+    if isinstance(x, ARRAY) and owner(x) is root:
         if id(x) not in copies:
             copies[id(x)] = x.copy()
         return copies[id(x)]

@@ -1,7 +1,8 @@
 """``tuple``, ``list``, ``float`` and ``ndarray`` to test values of type ``Any`` against.
 
 ``isinstance(x, tuple)`` turns an x of type Any into a ``tuple[Unknown, ...]`` in the type checker's eyes, and all that
-is computed from it becomes unknown. Tested against a name of type Any, x stays what it was; at run time nothing differs.
+is computed from it becomes unknown. Tested against a name of type Any, x stays what it was. At run time nothing
+differs.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import numpy as np
 __all__ = ["Variable", "tensor_type", "wrap"]
 
 # A training step allocates and frees the same arrays over and over. By default glibc hands blocks from 128 KB back to
-# the system each time, and every page faults again: a third to a half of an LSTM's step. It learns from the largest block
-# freed so far, so one of nearly its limit (32 MB), never touched, teaches it to keep such memory from the start.
+# the system each time, and every page faults again: a third to a half of an LSTM's step. It learns from the largest
+# block freed so far, so one of nearly its limit (32 MB), never touched, teaches it to keep such memory from the start.
 np.empty(31 << 20, np.uint8)
 
 

@@ -18,7 +18,7 @@ def broadcast(*values: Any) -> list[Any]:
     """Numbers and tensors as tensors of one shape; numbers take the tensors' dtype."""
     given = [v for v in values if isinstance(v, Variable)]
     dtype = given[0].dtype if given else torch.get_default_dtype()  # type: ignore[attr-defined]
-    tensors = [v if isinstance(v, Variable) else torch.tensor(float(v), dtype=dtype) for v in values]
+    tensors = [v if isinstance(v, Variable) else torch.tensor(float(v), dtype=dtype) for v in values]  # pyright: ignore[reportCallIssue]
     return list(torch.broadcast_tensors(*tensors))
 
 

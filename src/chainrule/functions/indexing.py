@@ -225,7 +225,7 @@ def _plain(key: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, ...] | No
     """The key itself if it is made of valid ints and slices alone, else None: ``parse`` then says what it is."""
     if len(key) > len(shape):
         return None
-    for k, n in zip(key, shape):  # noqa: B905 - the key may be shorter
+    for k, n in zip(key, shape):  # the key may be shorter
         if type(k) is int:
             if not -n <= k < n:
                 return None

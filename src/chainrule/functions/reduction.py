@@ -38,7 +38,13 @@ def _done(result: Any, out: Any, name: str = "") -> Any:
 
 
 def sum(
-    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None, axis: Any = None,
+    input: Any,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+    out: Any = None,
+    axis: Any = None,
     keepdims: bool | None = None,
 ) -> Any:
     """Sum of all entries, or over ``dim``: y = Σ x. Integers and bools sum to int64.
@@ -95,7 +101,13 @@ _NAMES = {"bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "in
 
 
 def mean(
-    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None, axis: Any = None,
+    input: Any,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+    out: Any = None,
+    axis: Any = None,
     keepdims: bool | None = None,
 ) -> Any:
     """Mean of all entries, or over ``dim``: y = Σ x / n.

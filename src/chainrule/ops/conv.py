@@ -46,7 +46,10 @@ def _columns(x, kernel, stride, padding, dilation, groups):
     steps = p.strides[1:-1]
     windows = np.ndarray(
         (c, *kernel, *grid, n), p.dtype, p, 0,
-        (p.strides[0], *(d * s for d, s in zip(dilation, steps)), *(t * s for t, s in zip(stride, steps)), p.strides[-1]),
+        (
+            p.strides[0], *(d * s for d, s in zip(dilation, steps)), *(t * s for t, s in zip(stride, steps)),
+            p.strides[-1],
+        ),
     )  # fmt: skip
     return windows.reshape(groups, c // groups * math.prod(kernel), math.prod(grid) * n), grid
 

@@ -120,7 +120,7 @@ def lstm(*inputs, reverse):
     x, h0, c0, w_ih, w_hh, b_ih, b_hh, mask = inputs
     if reverse:
         x, mask = x[::-1], None if mask is None else mask[::-1]
-    t, n, i = x.shape
+    t, n, _ = x.shape
     k = h0.shape[1]
     # σ(z) = (1 + tanh(z/2)) / 2: with the halves in the weights, one tanh serves all four gates.
     scale = np.full((4 * k, 1), 0.5, x.dtype)
@@ -184,6 +184,7 @@ def lstm_backward(g_out, g_c, x, w_ih, w_hh, b_ih, mask, acts, cells, tanh_c, st
     dz = np.empty((t, 4, k, n), acts.dtype)
     of_c = np.empty((k, n), acts.dtype)
     dc, dh = np.array(g_c.T, order="C"), np.zeros((k, n), acts.dtype)
+    rest_h, rest_c = dh, dc  # of masked steps
     steps = zip(*(v[::-1] for v in (given, *local, dz[:, 0], dz[:, 1], dz[:, 2], dz[:, 3], dz.reshape(t, 4 * k, n))))
     for s, (g, c_of_h, h_of_o, c_of_i, c_of_f, c_of_g, f, dzo, dzi, dzf, dzg, d) in enumerate(steps):
         np.add(dh, g, out=dh)

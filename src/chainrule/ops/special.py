@@ -25,7 +25,7 @@ _ERF_BELOW = (1.0, 0.504853596, 0.115348211, 0.0152068748, 1.18552369e-3, 3.7420
 
 
 def _erf_single(x):
-    """erf in single precision, to 4e-7 relative: NumPy's vector loops take a fifth of the time of SciPy's scalar one."""
+    """erf in single precision, to 4e-7 relative: NumPy's vector loops take a fifth of SciPy's time."""
     x = np.maximum(np.minimum(x, 4), -4)
     t = x * x
     above, below = t * _ERF_ABOVE[5], t * _ERF_BELOW[5]
