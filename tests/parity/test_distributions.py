@@ -31,7 +31,12 @@ CASES = [
     ("Uniform", {"low": LOC - 4, "high": LOC + 4}, {"low": LOC - 5, "high": LOC + 6}, REAL),
     ("Exponential", {"rate": SCALE}, {"rate": SCALE + 1}, POSITIVE),
     ("Gamma", {"concentration": SCALE, "rate": SCALE + 0.5}, {"concentration": SCALE + 1, "rate": SCALE}, POSITIVE),
-    ("Beta", {"concentration1": SCALE, "concentration0": SCALE + 1}, {"concentration1": SCALE + 1, "concentration0": SCALE}, UNIT),
+    (
+        "Beta",
+        {"concentration1": SCALE, "concentration0": SCALE + 1},
+        {"concentration1": SCALE + 1, "concentration0": SCALE},
+        UNIT,
+    ),
     ("Dirichlet", {"concentration": P * 4}, {"concentration": P * 2 + 1}, SIMPLEX),
     ("Bernoulli", {"probs": UNIT[0]}, {"probs": UNIT[1]}, (COUNT > 0) * 1.0),
     ("Bernoulli", {"logits": LOC}, {"logits": LOC * 2}, (COUNT > 0) * 1.0),

@@ -16,12 +16,12 @@ from ..core import left_out
 __all__ = ["covered", "page"]
 
 _DIFFERS = """\
-* **Random numbers**: the same distributions, from a stream of our own. `manual_seed` makes a run repeatable, not equal to
-  PyTorch's; where both must start equal, fill the parameters from NumPy or load a checkpoint.
-* **Devices**: the CPU only. `cuda.is_available()`, `backends.mps.is_available()` and `accelerator.is_available()` say so;
-  asking for another raises, as in a PyTorch without it.
-* **dtypes**: bool, integers up to 64 bits, float16, float32, float64. `bfloat16` can be named (`autocast` takes it), not
-  computed in. No complex, sparse, quantised or nested tensors, no Fourier transforms.
+* **Random numbers**: the same distributions, from a stream of our own. `manual_seed` makes a run repeatable, not equal
+  to PyTorch's; where both must start equal, fill the parameters from NumPy or load a checkpoint.
+* **Devices**: the CPU only. `cuda.is_available()`, `backends.mps.is_available()` and `accelerator.is_available()` say
+  so; asking for another raises, as in a PyTorch without it.
+* **dtypes**: bool, integers up to 64 bits, float16, float32, float64. `bfloat16` can be named (`autocast` takes it),
+  not computed in. No complex, sparse, quantised or nested tensors, no Fourier transforms.
 * **`amp`**: `autocast` and `GradScaler` are accepted and compute in the tensors' own precision.
 * **`compile`**: `chainrule.compile(step)` makes native code of a whole step, backward and update included; a model by
   itself comes back as it is (its backward pass lies outside). PyTorch's compiler options are accepted, without effect.
@@ -56,8 +56,8 @@ def page() -> str:
     lines = [
         "# What of PyTorch is here",
         "",
-        "Written by `python -m chainrule.bridge.coverage`; the tests check that it is up to date. The lists are PyTorch's",
-        "public names, interpreter internals and backend entry points left aside.",
+        "Written by `python -m chainrule.bridge.coverage`; the tests check that it is up to date. The lists are",
+        "PyTorch's public names, interpreter internals and backend entry points left aside.",
         "",
         "| namespace | PyTorch's names | here |",
         "|---|---:|---:|",
