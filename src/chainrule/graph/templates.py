@@ -6,6 +6,7 @@ values, numbers or None; ``out`` the output's value.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -56,9 +57,13 @@ def _swap(args: Any, params: Any, out: Value) -> str | None:
 
 
 def _linear(args: Any, params: Any, out: Value) -> str | None:
-    if len(args[0].shape) < 2:
+    shape = args[0].shape
+    if len(shape) < 2:
         return None
-    return "{x} @ {weight}.T" + ("" if args[2] is None else " + {bias}")
+    product = "{x} @ {weight}.T"
+    if len(shape) > 2:  # eager multiplies all rows at once; sample by sample would round differently
+        product = f"({{x}}.reshape({math.prod(shape[:-1])}, {shape[-1]}) @ {{weight}}.T).reshape({out.shape})"
+    return product + ("" if args[2] is None else " + {bias}")
 
 
 def _getitem(args: Any, params: Any, out: Value) -> str:

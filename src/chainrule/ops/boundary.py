@@ -16,7 +16,7 @@ def _boundary_calls(r):
 @op("*s.. -> *s..", formula="{xs}", outputs=None, samples=calls(_boundary_calls))
 def boundary(*xs):
     """The inputs themselves, all through one node, so that their gradients come together."""
-    return tuple(xs)
+    return tuple(x[...] for x in xs)  # views: readers tell values apart by their array objects
 
 
 @boundary.vjp("xs", math="x̄ᵢ = ȳᵢ")
