@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from html import escape
 
@@ -119,7 +120,9 @@ def lines_svg(
 ) -> str:
     """Panels side by side: (title, x label, {name: values}, log scale)."""
     w, h = 330, 230
-    out = _open(w * len(panels) + 20, h + 70 + 18 * len(caption), title)
+    columns = w * len(panels) // 7  # a character of the font is about 6 pixels wide
+    lines = [line for sentence in caption for line in textwrap.wrap(sentence, columns, subsequent_indent="   ")]
+    out = _open(w * len(panels) + 20, h + 74 + 17 * len(lines), title)
     for k, (head, xlabel, series, log) in enumerate(panels):
         x0, y0, x1, y1 = w * k + 62, 52, w * (k + 1) - 12, h
         values = [v for s in series.values() for v in s if math.isfinite(v) and (v > 0 or not log)]
@@ -156,7 +159,7 @@ def lines_svg(
                 f'<text x="{x0 + 4}" y="{y1 + 34 + 14 * i}" fill="{LINES[i % 4]}" '
                 f"{_FONT}>{'—' if not dash else '- -'} {escape(name)}</text>"
             )
-    for i, sentence in enumerate(caption):
-        out.append(f'<text x="16" y="{h + 74 + 17 * i}" {_FONT}>{escape(sentence)}</text>')
+    for i, line in enumerate(lines):
+        out.append(f'<text x="16" y="{h + 74 + 17 * i}" xml:space="preserve" {_FONT}>{escape(line)}</text>')
     out.append("</svg>")
     return "\n".join(out)
