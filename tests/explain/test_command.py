@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from chainrule.cli.explain_cmd import explain_command
+from chainrule.cli import main
 
 _TRAINING = """
 import torch
@@ -39,7 +39,7 @@ L.backward()
 def run(tmp_path):
     def call(script, *args, input=None):
         (tmp_path / "script.py").write_text(script, encoding="utf-8")
-        return CliRunner().invoke(explain_command, [str(tmp_path / "script.py"), *args], input=input)
+        return CliRunner().invoke(main, ["explain", str(tmp_path / "script.py"), *args], input=input)
 
     return call
 
@@ -90,12 +90,12 @@ def test_the_walker(run):
 )
 def test_one_sentence_and_the_fix(run, script, args, said):
     found = run(script, *args)
-    assert found.exit_code == 1
+    assert found.exit_code == 2
     assert said in found.output
     assert "Traceback" not in found.output
 
 
 def test_a_missing_script():
-    found = CliRunner().invoke(explain_command, ["nowhere.py"])
-    assert found.exit_code == 1
+    found = CliRunner().invoke(main, ["explain", "nowhere.py"])
+    assert found.exit_code == 2
     assert "there is no file nowhere.py" in found.output

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from ..errors import UsageError
+
 __all__ = ["explain_command"]
 
 
@@ -44,38 +46,32 @@ def explain_command(
     which backward() was called is explained. Without ENTRY: the largest entry of the leaf with the largest gradient.
     """
     from .. import explain as room
-    from ..errors import ChainruleError
 
     if not script.is_file():
-        raise click.ClickException(f"there is no file {script}")
-    try:
-        loss, variables = _run(script, loss_name)
-        if source:
-            click.echo(str(room.backward_source(loss, variables=variables)))
-        if annotate:
-            click.echo(room.annotate(loss, variables=variables).text(colour=sys.stdout.isatty()))
-        if picture is not None:
-            if picture.suffix not in (".html", ".svg", ".mmd", ".md", ".dot"):
-                raise click.ClickException(
-                    f"--draw writes .html, .svg, .mmd or .dot, not {picture.suffix or picture.name!r}"
-                )
-            room.draw(loss, picture, variables=variables)
-            click.echo(f"drawn: {picture}", err=as_json)
-        if step:
-            _walk(room, loss, variables)
-        elif not (source or annotate or picture is not None) or entry is not None:
-            wrt: Any = entry
-            if order == 2:
-                wrt, at = _tensor(entry, variables)
-                found = room.explain(loss, wrt, at, order=2, variables=variables)
-            else:
-                found = room.explain(loss, wrt, variables=variables)
-            click.echo(
-                json.dumps(found.to_dict(), ensure_ascii=False, indent=1) if as_json
-                else found.to_latex() if latex else str(found)
-            )  # fmt: skip
-    except ChainruleError as error:
-        raise click.ClickException(str(error)) from error
+        raise UsageError(f"there is no file {script}")
+    loss, variables = _run(script, loss_name)
+    if source:
+        click.echo(str(room.backward_source(loss, variables=variables)))
+    if annotate:
+        click.echo(room.annotate(loss, variables=variables).text(colour=sys.stdout.isatty()))
+    if picture is not None:
+        if picture.suffix not in (".html", ".svg", ".mmd", ".md", ".dot"):
+            raise UsageError(f"--draw writes .html, .svg, .mmd or .dot, not {picture.suffix or picture.name!r}")
+        room.draw(loss, picture, variables=variables)
+        click.echo(f"drawn: {picture}", err=as_json)
+    if step:
+        _walk(room, loss, variables)
+    elif not (source or annotate or picture is not None) or entry is not None:
+        wrt: Any = entry
+        if order == 2:
+            wrt, at = _tensor(entry, variables)
+            found = room.explain(loss, wrt, at, order=2, variables=variables)
+        else:
+            found = room.explain(loss, wrt, variables=variables)
+        click.echo(
+            json.dumps(found.to_dict(), ensure_ascii=False, indent=1) if as_json
+            else found.to_latex() if latex else str(found)
+        )  # fmt: skip
 
 
 def _tensor(entry: str | None, variables: dict[str, Any]) -> tuple[Any, Any]:
@@ -84,7 +80,7 @@ def _tensor(entry: str | None, variables: dict[str, Any]) -> tuple[Any, Any]:
 
     m = re.fullmatch(r"\s*([\w.]+)\s*(?:\[([-\d\s,]*)\])?\s*", entry or "")
     if m is None or m.group(1).split(".")[0] not in variables:
-        raise click.ClickException('--order 2 needs the variable to differentiate by, e.g. "x" or "W[0,1]"')
+        raise UsageError('--order 2 needs the variable to differentiate by, e.g. "x" or "W[0,1]"')
     found = variables[m.group(1).split(".")[0]]
     for part in m.group(1).split(".")[1:]:
         found = getattr(found, part)
@@ -137,15 +133,13 @@ def _run(script: Path, loss_name: str | None) -> tuple[Any, dict[str, Any]]:
                 names = runpy.run_path(str(script), run_name="__main__")
             except SystemExit as leaving:
                 if last.root is None:
-                    raise click.ClickException(
-                        f"{script} ended with exit code {leaving.code} before any backward()"
-                    ) from None
+                    raise UsageError(f"{script} ended with exit code {leaving.code} before any backward()") from None
                 names = {}
-            except click.ClickException:
+            except UsageError:
                 raise
             except Exception as error:
                 lines = str(error).splitlines() or [""]
-                raise click.ClickException(f"{script} fails: {type(error).__name__}: {lines[0]}") from error
+                raise UsageError(f"{script} fails: {type(error).__name__}: {lines[0]}") from error
     finally:
         api.backward = original
         sys.argv = argv
@@ -154,11 +148,11 @@ def _run(script: Path, loss_name: str | None) -> tuple[Any, dict[str, Any]]:
         chosen = {**names, **last.variables}.get(loss_name)
         if not isinstance(chosen, Variable):
             known = ", ".join(sorted(k for k, v in names.items() if isinstance(v, Variable))[:20]) or "none"
-            raise click.ClickException(f"{script} has no tensor called {loss_name}; its tensors are {known}")
+            raise UsageError(f"{script} has no tensor called {loss_name}; its tensors are {known}")
         if chosen is not last.root:
             return chosen, names
     if last.root is None:
-        raise click.ClickException(
+        raise UsageError(
             f"{script} never calls backward(), so there is no gradient to explain; "
             "call loss.backward(), or say --loss NAME"
         )
