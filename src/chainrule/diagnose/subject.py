@@ -6,6 +6,7 @@ Everything happens on copies. Random state is put back, so that after a diagnosi
 from __future__ import annotations
 
 import copy
+import importlib
 import inspect
 import sys
 import warnings
@@ -64,10 +65,9 @@ class Subject:
         if loss_fn is not None and not callable(loss_fn):
             raise UsageError(f"loss_fn must be a function of (output, target), not {type(loss_fn).__name__}")
         if self.torch:
-            import torch as tb
+            self.tb: Any = importlib.import_module("torch")
         else:
-            import chainrule as tb
-        self.tb: Any = tb
+            self.tb = importlib.import_module("chainrule")
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
         self.inputs, self.kwargs, self.target = self._split(batch)
         self.original: Any = None

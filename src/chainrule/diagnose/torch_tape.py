@@ -6,6 +6,7 @@ autograd nodes. The backward pass is ``torch.autograd.grad``: no ``.grad`` is to
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import sys
@@ -97,7 +98,7 @@ def op_name(node: Any) -> str:
 
 def array(x: Any) -> Any:
     """A tensor's values as a NumPy array; other things as they are."""
-    import torch
+    torch: Any = importlib.import_module("torch")
 
     if isinstance(x, torch.Tensor):
         try:
@@ -114,8 +115,8 @@ class _Watch:
 
     @staticmethod
     def make(parameters: dict[int, str], stack: list[Any]) -> Any:
-        import torch
-        from torch.overrides import TorchFunctionMode
+        torch: Any = importlib.import_module("torch")
+        TorchFunctionMode: Any = importlib.import_module("torch.overrides").TorchFunctionMode
 
         root = os.path.dirname(torch.__file__)
         own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -199,8 +200,8 @@ def _saved(node: Any, name: str) -> Any:
 
 def record(model: Any, forward: Any, names: dict[int, str]) -> Tape:
     """As ``tape.record``, for PyTorch."""
-    import torch
-    from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+    torch: Any = importlib.import_module("torch")
+    modules: Any = importlib.import_module("torch.nn.modules.module")
 
     tape = Tape()
     own = {id(p): n for n, p in model.named_parameters()}
@@ -217,7 +218,7 @@ def record(model: Any, forward: Any, names: dict[int, str]) -> Tape:
             stack.pop()
 
     mode = _Watch.make(own, stack)
-    a, b = register_module_forward_pre_hook(enter), register_module_forward_hook(leave)
+    a, b = modules.register_module_forward_pre_hook(enter), modules.register_module_forward_hook(leave)
     try:
         # oneDNN runs a recurrent layer as one opaque node; without it the steps through time show.
         with torch.backends.mkldnn.flags(enabled=False), mode:
@@ -254,7 +255,7 @@ def _order(root: Any) -> list[Any]:
 
 
 def _backward(tape: Tape, model: Any, loss: Any, mode: Any, names: dict[int, str], own: dict[int, str]) -> None:
-    import torch
+    torch: Any = importlib.import_module("torch")
 
     order = list(_order(loss.grad_fn))
     steps: dict[Any, Step] = {}

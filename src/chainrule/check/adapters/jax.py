@@ -20,7 +20,7 @@ def from_jax(
     f: Callable[..., Any], inputs: Any, grad: Any, *, cotangent: Any, data: Any, order: int, seed: int
 ) -> Problem:
     """A problem from a JAX function; its gradient is ``jax.grad``'s, or ``grad``'s if one was written by hand."""
-    import jax  # pyright: ignore[reportMissingImports]
+    jax: Any = importlib.import_module("jax")
 
     def double() -> Any:
         made = getattr(jax, "enable_x64", None)

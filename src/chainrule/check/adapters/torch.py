@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ class _Torch:
     name = "torch"
 
     def __init__(self) -> None:
-        import torch  # pyright: ignore[reportMissingImports]
+        torch: Any = importlib.import_module("torch")
 
         self._torch: Any = torch
         self.module_type = torch.nn.Module
