@@ -64,7 +64,7 @@ def test_ties_in_a_max_are_judged_together(given, right):
 
 
 def test_separate_kinks_are_not_tied():
-    f = lambda x: np.maximum(x[0], 0) - np.maximum(x[1], 0)  # noqa: E731
+    f = lambda x: np.maximum(x[0], 0) - np.maximum(x[1], 0)
     for a in (0.0, 1.0):
         for b in (0.0, -1.0):
             assert check(f, np.zeros(2), grad=lambda x, a=a, b=b: np.array([a, b])).ok

@@ -86,8 +86,8 @@ def test_paths_that_meet():
         loss = 0.5 * np.sum(y**2)
         return loss
 
-    right = lambda x, w, h, y: {"dy": y, "dh": y, "dx": y + y * (1 - h**2) * w, "dw": y * (1 - h**2) * x}  # noqa: E731
-    lost = lambda x, w, h, y: {"dy": y, "dh": y, "dx": y * (1 - h**2) * w, "dw": y * (1 - h**2) * x}  # noqa: E731
+    right = lambda x, w, h, y: {"dy": y, "dh": y, "dx": y + y * (1 - h**2) * w, "dw": y * (1 - h**2) * x}
+    lost = lambda x, w, h, y: {"dy": y, "dh": y, "dx": y * (1 - h**2) * w, "dw": y * (1 - h**2) * x}
     x, w = rng.normal(size=4), rng.normal(size=4)
     assert check.steps(residual, right, x, w).ok
     assert [m.gradient for m in check.steps(residual, lost, x, w).wrong] == ["dx"]

@@ -297,7 +297,7 @@ def test_source_is_a_program_that_gives_the_same():
     x = torch.tensor(X)
     expected = f(x)
     scope = {}
-    exec(f.source(), scope)  # noqa: S102
+    exec(f.source(), scope)  # noqa: S102 - the program that the step itself printed
     np.testing.assert_allclose(scope["step"](X), expected.numpy(), rtol=1e-5)
 
 

@@ -105,7 +105,7 @@ def test_large_logits_do_not_overflow():
 
 
 def margins(r):
-    n = lambda *s: r.normal(size=s)  # noqa: E731
+    n = lambda *s: r.normal(size=s)
     sign = r.choice([1.0, -1.0], (4, 3))
     yield "kl_div", {}, [n(4, 3), r.random((4, 3))]
     yield "kl_div", {"log_target": True}, [n(4, 3), n(4, 3)]

@@ -89,7 +89,7 @@ def test_running_statistics(name, shape, momentum):
 
 def test_layer_rms_group_and_instance_norm():
     r = np.random.default_rng(0)
-    n = lambda *s: r.normal(size=s)  # noqa: E731
+    n = lambda *s: r.normal(size=s)
     for shape, inner in (((2, 4), (4,)), ((2, 3, 4), (4,)), ((2, 3, 4), (3, 4)), ((4,), (4,)), ((2, 3, 4), (2, 3, 4))):
         x, w, b = n(*shape), n(*inner), n(*inner)
         for wb in ((), (w,), (w, b)):
