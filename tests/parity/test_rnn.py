@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from pairs import compare
 
-RECURRENCES = ["RNN", "RNN relu", "GRU", "LSTM"]
+RECURRENCES = ["RNN", "RNN relu", "GRU", "LSTM", "LSTM projected"]
 
 
 def copied(theirs, ours):
@@ -27,7 +27,7 @@ def copied(theirs, ours):
 def layers(kind, *args, **settings):
     name, _, nonlinearity = kind.partition(" ")
     if nonlinearity:
-        settings["nonlinearity"] = nonlinearity
+        settings |= {"proj_size": 2} if nonlinearity == "projected" else {"nonlinearity": nonlinearity}
     theirs = getattr(torch.nn, name)(*args, **settings, dtype=torch.float64)
     ours = getattr(chainrule.nn, name)(*args, **settings, dtype=chainrule.float64)
     assert repr(ours) == repr(theirs)
@@ -52,14 +52,15 @@ def test_layers(kind, num_layers, bidirectional, packed):
         )
         x = r.normal(size=(2, 5, 3) if batch_first else (5, 2, 3))
         rows = num_layers * (2 if bidirectional else 1)
-        states = [r.normal(size=(rows, 2, 4)) for _ in range(2 if kind == "LSTM" else 1)] if given else []
+        widths = {"LSTM": (4, 4), "LSTM projected": (2, 4)}.get(kind, (4,))
+        states = [r.normal(size=(rows, 2, w)) for w in widths] if given else []
 
         def run(lib, x, *states, both=both, batch_first=batch_first):
             tools = lib.nn.utils.rnn
             if packed:
                 lengths = [5, 3] if packed == "sorted" else [2, 4]
                 x = tools.pack_padded_sequence(x, lengths, batch_first=batch_first, enforce_sorted=packed == "sorted")
-            hx = (tuple(states) if kind == "LSTM" else states[0]) if states else None
+            hx = (tuple(states) if len(states) == 2 else states[0]) if states else None
             out, *last = flat(both[lib](x, hx))
             if packed:
                 out, lengths = tools.pad_packed_sequence(out, batch_first=batch_first)
@@ -91,11 +92,11 @@ def test_one_sequence_without_a_batch(kind):
     compare(lambda lib, x: flat(both[lib](x)), [np.random.default_rng(0).normal(size=(5, 3))], kind, ulps=4096)
 
 
-@pytest.mark.parametrize("kind", RECURRENCES)
+@pytest.mark.parametrize("kind", RECURRENCES[:-1])  # PyTorch warns that oneDNN has no projections
 def test_float32(kind):
-    name, _, nonlinearity = kind.partition(" ")
-    settings = {"nonlinearity": nonlinearity} if nonlinearity else {}
-    both = copied(getattr(torch.nn, name)(8, 16, **settings), getattr(chainrule.nn, name)(8, 16, **settings))
+    both = layers(kind, 8, 16)
+    for layer in both.values():
+        layer.float()
     x = np.random.default_rng(0).normal(size=(20, 4, 8)).astype("f4")
     compare(lambda lib, x: flat(both[lib](x)), [x], kind, ulps=256, order=1)
 
@@ -150,7 +151,46 @@ def test_packing():
     compare(lambda lib, *ts: lib.nn.utils.rnn.unpack_sequence(lib.nn.utils.rnn.pack_sequence(ts, False)), arrays)
 
 
+@pytest.mark.parametrize("kind", RECURRENCES)
+def test_empty_batch(kind):
+    both = layers(kind, 3, 4, num_layers=2)
+    compare(lambda lib, x: flat(both[lib](x)), [np.zeros((5, 0, 3))], kind, order=1)
+
+
+@pytest.mark.parametrize("name", ["rnn_tanh", "rnn_relu", "gru", "lstm"])
+def test_layers_and_cells_as_functions(name):
+    r = np.random.default_rng(0)
+    rows = {"gru": 12, "lstm": 16}.get(name, 4)
+    weights = [r.normal(size=s) for s in ((rows, 3), (rows, 4), (rows,), (rows,))]
+    states = [r.normal(size=(1, 2, 4)) for _ in range(2 if name == "lstm" else 1)]
+
+    def layer(lib, x, *rest):
+        hx = rest[: len(states)] if name == "lstm" else rest[0]
+        return list(getattr(lib, name)(x, hx, rest[len(states) :], True, 1, 0.0, False, False, True))
+
+    def cell(lib, x, *rest):
+        hx = rest[: len(states)] if name == "lstm" else rest[0]
+        out = getattr(lib, f"{name}_cell")(x, hx, *rest[len(states) :])
+        return list(out) if name == "lstm" else out
+
+    compare(layer, [r.normal(size=(2, 5, 3)), *states, *weights], name, ulps=4096, order=1)
+    compare(cell, [r.normal(size=(2, 3)), *(s[0] for s in states), *weights], name, ulps=4096)
+
+
 MESSAGES = [
+    lambda M: M.nn.LSTM(3, 4, proj_size=4),
+    lambda M: M.nn.LSTM(3, 4, proj_size=-1),
+    lambda M: M.nn.GRU(3, 4, proj_size=2),
+    lambda M: M.nn.LSTM(3, 4, proj_size=2)(M.ones(5, 2, 3), (M.ones(1, 2, 4), M.ones(1, 2, 4))),
+    lambda M: M.nn.LSTM(3, 4)(M.ones(5, 2, 3), (M.ones(1, 4), M.ones(1, 4))),
+    lambda M: M.nn.LSTM(0, 4),
+    lambda M: M.nn.GRU(3, 4, bias=1),
+    lambda M: M.nn.RNNBase("FOO", 3, 4),
+    lambda M: M.nn.RNNCell(3, 4)(M.ones(2, 3), M.ones(3, 4)),
+    lambda M: M.nn.LSTMCell(3, 4)(M.ones(2, 3), (M.ones(4), M.ones(4))),
+    lambda M: M.nn.GRUCell(3, 4)(M.ones(2, 3).double()),
+    lambda M: M.nn.utils.rnn.pad_sequence([]),
+    lambda M: M.nn.utils.rnn.pad_sequence([M.ones(2, 3), M.ones(3, 2)]),
     lambda M: M.nn.LSTM(3, 4)(M.ones(5, 2, 6)),
     lambda M: M.nn.LSTM(3, 4)(M.ones(5, 2, 3), (M.ones(1, 3, 4), M.ones(1, 3, 4))),
     lambda M: M.nn.GRU(3, 4)(M.ones(5, 2, 3), M.ones(2, 2, 4)),

@@ -37,8 +37,6 @@ _NEAREST = {
     "batch_norm": "nn.functional.batch_norm",
     "ctc_loss": "nn.functional.ctc_loss",
     "instance_norm": "nn.functional.instance_norm",
-    "lstm": "nn.LSTM",
-    "gru": "nn.GRU",
     "vmap": "an axis for the batch",
     "solve": "linalg.solve",
     "symeig": "linalg.eigh",

@@ -31,6 +31,7 @@ FAMILIES = (
     "contraction",
     "sorting",
     "neural",
+    "recurrence",
 )
 """The files of this room, in the order in which they are loaded."""
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
+import numbers
 import warnings
 from typing import Any
 
-import numpy as np
-
-from ..core.variable import wrap
 from ..errors import ShapeError, UsageError, message
-from ..ops import join, layout
-from ..ops import rnn as ops
-from . import functional as F
+from ..functions import recurrence
+from ..ops import layout
 from . import init
 from ._make import parameter
 from .module import Module
@@ -20,13 +17,20 @@ from .utils.rnn import PackedSequence, mask_of, pad_packed_sequence, repack
 
 __all__ = ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNBase", "RNNCell", "RNNCellBase"]
 
+_GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "GRU": 3, "LSTM": 4}
+
+
+def _uniform(module: Module, hidden_size: int) -> None:
+    """Every parameter uniform in ±1/√hidden_size."""
+    bound = 1.0 / math.sqrt(hidden_size) if hidden_size > 0 else 0
+    for weight in module.parameters():
+        init.uniform_(weight, -bound, bound)
+
 
 class RNNBase(Module):
     """Layers of one recurrence, in one or both directions, over a sequence (T, N, I), (N, T, I) or packed."""
 
-    _gates = 1
-    _has_cell = False
-    mode = ""
+    _flat_weights_names: list[str]
 
     def __init__(
         self,
@@ -52,68 +56,75 @@ class RNNBase(Module):
         self.dropout = float(dropout)
         self.bidirectional = bidirectional
         self.proj_size = proj_size
-        if proj_size:
-            raise NotImplementedError("proj_size is left out: put a Linear after the layer instead")
-        if not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1 or isinstance(dropout, bool):
+        if not isinstance(dropout, numbers.Number) or not 0 <= dropout <= 1 or isinstance(dropout, bool):
             raise ValueError(
                 "dropout should be a number in range [0, 1] representing the probability of an element being zeroed"
             )
-        if not isinstance(hidden_size, int):
-            raise TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
-        if hidden_size <= 0:
-            raise ValueError("hidden_size must be greater than zero")
-        if num_layers <= 0:
-            raise ValueError("num_layers must be greater than zero")
         if dropout > 0 and num_layers == 1:
             warnings.warn(
                 "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
                 f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
                 stacklevel=3,
             )
-        rows = self._gates * hidden_size
+        for name, value, kind in (
+            ("bias", bias, bool), ("batch_first", batch_first, bool), ("input_size", input_size, int),
+            ("hidden_size", hidden_size, int),
+        ):  # fmt: skip
+            if not isinstance(value, kind):
+                raise TypeError(f"{name} should be of type {kind.__name__}, got: {type(value).__name__}")
+            if kind is int and value <= 0:
+                raise ValueError(f"{name} must be greater than zero")
+        if num_layers <= 0:
+            raise ValueError("num_layers must be greater than zero")
+        if proj_size < 0:
+            raise ValueError("proj_size should be a positive integer or zero to disable projections")
+        if proj_size >= hidden_size:
+            raise ValueError("proj_size has to be smaller than hidden_size")
+        if mode not in _GATES:
+            raise ValueError("Unrecognized RNN mode: " + mode)
+        rows = _GATES[mode] * hidden_size
+        out = proj_size or hidden_size
         directions = 2 if bidirectional else 1
+        self._flat_weights_names = []
         for layer in range(num_layers):
-            width = input_size if layer == 0 else hidden_size * directions
+            width = input_size if layer == 0 else out * directions
             for suffix in ("", "_reverse")[:directions]:
-                setattr(self, f"weight_ih_l{layer}{suffix}", parameter((rows, width), dtype))
-                setattr(self, f"weight_hh_l{layer}{suffix}", parameter((rows, hidden_size), dtype))
+                shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, out)}
                 if bias:
-                    setattr(self, f"bias_ih_l{layer}{suffix}", parameter((rows,), dtype))
-                    setattr(self, f"bias_hh_l{layer}{suffix}", parameter((rows,), dtype))
+                    shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+                if proj_size:
+                    shapes["weight_hr"] = (proj_size, hidden_size)
+                for kind, shape in shapes.items():
+                    name = f"{kind}_l{layer}{suffix}"
+                    setattr(self, name, parameter(shape, dtype))
+                    self._flat_weights_names.append(name)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw new values, uniform in ±1/√hidden_size."""
-        bound = 1.0 / math.sqrt(self.hidden_size) if self.hidden_size > 0 else 0
-        for weight in self.parameters():
-            init.uniform_(weight, -bound, bound)
+        _uniform(self, self.hidden_size)
 
     def flatten_parameters(self) -> None:
         """Nothing: PyTorch's GPU kernels need it, these do not."""
 
     @property
+    def _flat_weights(self) -> list[Any]:
+        return [getattr(self, name, None) for name in self._flat_weights_names]
+
+    @property
     def all_weights(self) -> list[list[Any]]:
         """The parameters of each layer and direction."""
-        return [[getattr(self, name) for name in names] for names in self._names()]
+        flat = self._flat_weights
+        each = len(flat) // (self.num_layers * (2 if self.bidirectional else 1))
+        return [flat[i : i + each] for i in range(0, len(flat), each)]
 
-    def _names(self) -> list[list[str]]:
-        kinds = ["weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if self.bias else ())]
-        suffixes = ("", "_reverse") if self.bidirectional else ("",)
-        return [[f"{kind}_l{i}{s}" for kind in kinds] for i in range(self.num_layers) for s in suffixes]
-
-    def _layer(self, x: Any, states: tuple[Any, ...], weights: list[Any], mask: Any, reverse: bool) -> tuple[Any, Any]:
-        """One layer in one direction: the hidden states of all steps, and the last cell state (None without cells)."""
-        raise NotImplementedError
+    def _weights(self) -> list[list[Any]]:
+        """``all_weights`` with None for biases that do not exist."""
+        weights = self.all_weights
+        return weights if self.bias else [[*w[:2], None, None, *w[2:]] for w in weights]
 
     def _check(self, x: Any, states: tuple[Any, ...], batch: int) -> None:
         a = x._array
-        if a.shape[-1] != self.input_size:
-            raise ShapeError(
-                message(
-                    f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {a.shape[-1]}",
-                    f"the input has shape {a.shape}",
-                )
-            )
         dtype = next(iter(self._parameters.values()))._array.dtype
         if a.dtype is not dtype:
             raise UsageError(
@@ -122,130 +133,127 @@ class RNNBase(Module):
                     f"Convert input: input.to(torch.{dtype.name}), or convert model: model.to(torch.{a.dtype.name})"
                 )
             )
-        wanted = (self.num_layers * (2 if self.bidirectional else 1), batch, self.hidden_size)
-        for i, s in enumerate(states):
+        if a.shape[-1] != self.input_size:
+            raise ShapeError(
+                message(
+                    f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {a.shape[-1]}",
+                    f"the input has shape {a.shape}",
+                )
+            )
+        for i, (s, width) in enumerate(zip(states, self._widths(), strict=True)):
+            wanted = (self._rows(), batch, width)
             if s._array.shape != wanted:
-                name = f"hidden[{i}]" if self._has_cell else "hidden"
+                name = f"hidden[{i}]" if self.mode == "LSTM" else "hidden"
                 raise ShapeError(message(f"Expected {name} size {wanted}, got {list(s._array.shape)}"))
+
+    def _rows(self) -> int:
+        return self.num_layers * (2 if self.bidirectional else 1)
+
+    def _widths(self) -> tuple[int, ...]:
+        """The width of each state: of h, and of c."""
+        out = self.proj_size or self.hidden_size
+        return (out, self.hidden_size) if self.mode == "LSTM" else (out,)
+
+    def _given(self, hx: Any, batched: bool, packed: bool) -> tuple[Any, ...]:
+        """The states that were passed, with a batch axis."""
+        cells = self.mode == "LSTM"
+        states = (hx[0], hx[1]) if cells else (hx,)
+        if packed:
+            return states
+        dims = [s.dim() for s in states]
+        wanted = 3 if batched else 2
+        if any(n != wanted for n in dims):
+            got = f"({dims[0]}-D, {dims[1]}-D) tensors" if cells else f"{dims[0]}-D tensor"
+            names = "hx and cx" if cells else "hx"
+            kind = "batched" if batched else "unbatched"
+            raise ShapeError(message(f"For {kind} {wanted}-D input, {names} should also be {wanted}-D but got {got}"))
+        return states if batched else tuple(s.unsqueeze(1) for s in states)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         packed = isinstance(input, PackedSequence)
         mask = None
+        batched = True
         if packed:
             x, lengths = pad_packed_sequence(input._replace(unsorted_indices=None))
             mask = mask_of(lengths)
-            batched = True
         else:
             x = input
-            if x._array.ndim not in (2, 3):
+            if x.dim() not in (2, 3):
                 kind = self.mode.split("_")[0]
-                got = f"{x._array.ndim}D{' tensor' if kind == 'RNN' else ''}"
+                got = f"{x.dim()}D{' tensor' if kind == 'RNN' else ''}"
                 raise UsageError(message(f"{kind}: Expected input to be 2D or 3D, got {got} instead"))
-            batched = x._array.ndim == 3
+            batched = x.dim() == 3
             if not batched:
                 x = layout.reshape(x, shape=(x._array.shape[0], 1, x._array.shape[1]))
             elif self.batch_first:
                 x = layout.permute(x, dims=(1, 0, 2))
         batch = x._array.shape[1]
-        states: tuple[Any, ...] = ()
-        if hx is not None:
-            states = tuple(hx) if self._has_cell else (hx,)
-            if not batched:
-                for s in states:
-                    if s._array.ndim != 2:
-                        raise ShapeError(
-                            message(f"For unbatched 2-D input, hx should also be 2-D but got {s._array.ndim}-D tensor")
-                        )
-                states = tuple(layout.reshape(s, shape=(s._array.shape[0], 1, s._array.shape[1])) for s in states)
-            elif any(s._array.ndim != 3 for s in states):
-                raise ShapeError(
-                    message(f"For batched 3-D input, hx should also be 3-D but got {states[0]._array.ndim}-D tensor")
-                )
-            if packed and input.sorted_indices is not None:
-                states = tuple(s.index_select(1, input.sorted_indices) for s in states)
+        if hx is None:
+            states = tuple(recurrence.zeros(self._rows(), batch, width, x._array.dtype) for width in self._widths())
+        else:
+            states = self._given(hx, batched, packed)
         self._check(x, states, batch)
-        output, last = self._run(x, states, mask)
+        if hx is not None and packed and input.sorted_indices is not None:
+            states = tuple(s.index_select(1, input.sorted_indices) for s in states)
+        output, last = recurrence.recurrence(
+            self.mode, x, states, self._weights(), mask,
+            bidirectional=self.bidirectional, dropout=self.dropout, training=self.training,
+        )  # fmt: skip
         if packed:
             output = repack(output, input)
             if input.unsorted_indices is not None:
-                last = tuple(s.index_select(1, input.unsorted_indices) for s in last)
+                last = [s.index_select(1, input.unsorted_indices) for s in last]
         elif not batched:
             output = layout.reshape(output, shape=(output._array.shape[0], output._array.shape[2]))
-            last = tuple(layout.reshape(s, shape=(s._array.shape[0], s._array.shape[2])) for s in last)
+            last = [layout.reshape(s, shape=(s._array.shape[0], s._array.shape[2])) for s in last]
         elif self.batch_first:
             output = layout.permute(output, dims=(1, 0, 2))
-        return output, last if self._has_cell else last[0]
-
-    def _run(self, x: Any, states: tuple[Any, ...], mask: Any) -> tuple[Any, tuple[Any, ...]]:
-        t, batch = x._array.shape[:2]
-        if t == 0:
-            raise ShapeError("Expected sequence length to be larger than 0 in RNN")
-        directions = 2 if self.bidirectional else 1
-        count = 2 if self._has_cell else 1
-        zeros = wrap(np.zeros((batch, self.hidden_size), x._array.dtype))
-        starts = [join.unbind(s, dim=0) for s in states] or [[zeros] * (self.num_layers * directions)] * count
-        last: list[list[Any]] = [[] for _ in range(count)]
-        weights = self.all_weights
-        for layer in range(self.num_layers):
-            outs: list[Any] = []
-            for d in range(directions):
-                k = layer * directions + d
-                w = weights[k] if self.bias else [*weights[k], None, None]
-                out, cell = self._layer(x, tuple(s[k] for s in starts), w, mask, d == 1)
-                outs.append(out)
-                # The last step walked: step 0 when walking back; with a mask the state has been kept to the end.
-                last[0].append(out[0 if d else t - 1])
-                if cell is not None:
-                    last[1].append(cell)
-            x = outs[0] if directions == 1 else join.cat(*outs, dim=2)
-            if self.dropout and self.training and layer < self.num_layers - 1:
-                x = F.dropout(x, self.dropout, True)
-        return x, tuple(join.stack(*s, dim=0) for s in last)
+        return output, tuple(last) if self.mode == "LSTM" else last[0]
 
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}"
         for key, default in (
-            ("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0), ("bidirectional", False),
+            ("proj_size", 0), ("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0),
+            ("bidirectional", False),
         ):  # fmt: skip
             if getattr(self, key) != default:
                 text += f", {key}={getattr(self, key)}"
         return text
 
 
+def _no_projection(kwargs: dict[str, Any]) -> None:
+    if "proj_size" in kwargs:
+        raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+
+
 class RNN(RNNBase):
     """h′ = tanh(W x + b + U h + b′), or relu."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        if "nonlinearity" in kwargs:
-            nonlinearity = kwargs.pop("nonlinearity")
-        elif len(args) > 3:
+        _no_projection(kwargs)
+        if len(args) > 3:
             nonlinearity = args[3]
             args = args[:3] + args[4:]
         else:
-            nonlinearity = "tanh"
+            nonlinearity = kwargs.pop("nonlinearity", "tanh")
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
         self.__dict__["nonlinearity"] = nonlinearity
-        super().__init__("RNN_TANH" if nonlinearity == "tanh" else "RNN_RELU", *args, **kwargs)
-
-    def _layer(self, x: Any, states: tuple[Any, ...], weights: list[Any], mask: Any, reverse: bool) -> tuple[Any, Any]:
-        return ops.rnn(x, *states, *weights, mask, reverse=reverse, nonlinearity=self.nonlinearity), None
+        super().__init__(f"RNN_{nonlinearity.upper()}", *args, **kwargs)
 
 
 class GRU(RNNBase):
     """h′ = (1 − z) · n + z · h with gates r, z = σ(…) and n = tanh(W x + b + r · (U h + b′))."""
 
-    _gates = 3
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _no_projection(kwargs)
         super().__init__("GRU", *args, **kwargs)
-
-    def _layer(self, x: Any, states: tuple[Any, ...], weights: list[Any], mask: Any, reverse: bool) -> tuple[Any, Any]:
-        return ops.gru(x, *states, *weights, mask, reverse=reverse), None
 
 
 class LSTM(RNNBase):
     """c′ = f · c + i · g, h′ = o · tanh c′ with gates i, f, o = σ(…) and g = tanh(…).
+
+    With ``proj_size`` the hidden state is W_hr h′, of that size.
 
     >>> import chainrule as torch
     >>> layer = torch.nn.LSTM(3, 5, num_layers=2)
@@ -254,14 +262,8 @@ class LSTM(RNNBase):
     (torch.Size([7, 4, 5]), torch.Size([2, 4, 5]))
     """
 
-    _gates = 4
-    _has_cell = True
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__("LSTM", *args, **kwargs)
-
-    def _layer(self, x: Any, states: tuple[Any, ...], weights: list[Any], mask: Any, reverse: bool) -> tuple[Any, Any]:
-        return ops.lstm(x, *states, *weights, mask, reverse=reverse)
 
 
 class RNNCellBase(Module):
@@ -293,50 +295,38 @@ class RNNCellBase(Module):
 
     def reset_parameters(self) -> None:
         """Draw new values, uniform in ±1/√hidden_size."""
-        bound = 1.0 / math.sqrt(self.hidden_size) if self.hidden_size > 0 else 0
-        for weight in self.parameters():
-            init.uniform_(weight, -bound, bound)
+        _uniform(self, self.hidden_size)
 
-    def _prepared(self, input: Any, hx: Any) -> tuple[Any, list[Any], bool]:
-        """Input as one step of a sequence, states, and whether there was a batch axis."""
+    def _run(self, function: Any, input: Any, hx: Any) -> Any:
+        """``function`` of the input, the states and the weights, with a batch axis while it runs."""
         name = type(self).__name__
-        x = input
-        if x._array.ndim not in (1, 2):
-            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {x._array.ndim}D instead")
-        if x._array.shape[-1] != self.input_size:
-            raise ShapeError(
-                message(f"input has inconsistent input_size: got {x._array.shape[-1]} expected {self.input_size}")
-            )
-        batched = x._array.ndim == 2
-        batch = x._array.shape[0] if batched else 1
-        states = [hx] if hx is not None and self._count == 1 else list(hx or ())
-        for s in states:
-            if s._array.ndim != x._array.ndim:
-                raise ValueError(f"{name}: Expected hidden to be {x._array.ndim}D, got {s._array.ndim}D instead")
-            if s._array.shape[-1] != self.hidden_size:
-                raise ShapeError(
-                    message(
-                        f"hidden0 has inconsistent hidden_size: got {s._array.shape[-1]}, expected {self.hidden_size}"
-                    )
-                )
+        if input.dim() not in (1, 2):
+            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
+        states = () if hx is None else (hx,) if self._count == 1 else tuple(hx)
+        for i, s in enumerate(states):
+            if s.dim() not in (1, 2):
+                what = "hidden" if self._count == 1 else f"hx[{i}]"
+                raise ValueError(f"{name}: Expected {what} to be 1D or 2D, got {s.dim()}D instead")
+        batched = input.dim() == 2
+        x = input if batched else input.unsqueeze(0)
         if not states:
-            states = [wrap(np.zeros((batch, self.hidden_size), x._array.dtype)) for _ in range(self._count)]
-        states = [layout.reshape(s, shape=(batch, self.hidden_size)) for s in states]
-        return layout.reshape(x, shape=(1, batch, self.input_size)), states, batched
-
-    def _weights(self) -> tuple[Any, ...]:
-        return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, None
+            zero = recurrence.zeros(1, x.size(0), self.hidden_size, x._array.dtype)[0]
+            states = (zero,) * self._count
+        elif not batched:
+            states = tuple(s.unsqueeze(0) for s in states)
+        state = states[0] if self._count == 1 else states
+        out = function(x, state, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        if batched:
+            return out
+        return out.squeeze(0) if self._count == 1 else tuple(o.squeeze(0) for o in out)
 
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}"
-        if not self.bias:
-            text += ", bias=False"
+        if "bias" in self.__dict__ and self.bias is not True:
+            text += f", bias={self.bias}"
         if getattr(self, "nonlinearity", "tanh") != "tanh":
             text += f", nonlinearity={self.nonlinearity}"
         return text
-
-    def _one(self, out: Any, batched: bool) -> Any:
-        return layout.reshape(out, shape=out._array.shape[-2:] if batched else out._array.shape[-1:])
 
 
 class RNNCell(RNNCellBase):
@@ -355,11 +345,9 @@ class RNNCell(RNNCellBase):
         self.nonlinearity = nonlinearity
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        x, states, batched = self._prepared(input, hx)
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
-        out = ops.rnn(x, *states, *self._weights(), reverse=False, nonlinearity=self.nonlinearity)
-        return self._one(out, batched)
+        return self._run(getattr(recurrence, f"rnn_{self.nonlinearity}_cell"), input, hx)
 
 
 class GRUCell(RNNCellBase):
@@ -371,8 +359,7 @@ class GRUCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, 3, device, dtype)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        x, states, batched = self._prepared(input, hx)
-        return self._one(ops.gru(x, *states, *self._weights(), reverse=False), batched)
+        return self._run(recurrence.gru_cell, input, hx)
 
 
 class LSTMCell(RNNCellBase):
@@ -386,6 +373,4 @@ class LSTMCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, 4, device, dtype)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        x, states, batched = self._prepared(input, hx)
-        out, cell = ops.lstm(x, *states, *self._weights(), reverse=False)
-        return self._one(out, batched), self._one(cell, batched)
+        return self._run(recurrence.lstm_cell, input, hx)

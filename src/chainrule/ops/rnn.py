@@ -57,14 +57,14 @@ def _inputs_in_gates(x, w_ih, bias):
     z = x.reshape(t * n, i).dot(w_ih.T)
     if bias is not None:
         z += bias
-    return z.reshape(t, n, -1)
+    return z.reshape(t, n, w_ih.shape[0])
 
 
 def _weight_gradients(dz, x, w_ih):
     """Gradients of x, W and b from those of x Wᵀ + b."""
     t, n, k = dz.shape
     flat = dz.reshape(t * n, k)
-    return flat.dot(w_ih).reshape(x.shape), flat.T.dot(x.reshape(t * n, -1)), np.add.reduce(flat, axis=0)
+    return flat.dot(w_ih).reshape(x.shape), flat.T.dot(x.reshape(t * n, x.shape[2])), np.add.reduce(flat, axis=0)
 
 
 def _backward_calls(forward, gates, states, backward_args):
@@ -87,7 +87,7 @@ _EXTRA = {1: {"nonlinearity": "tanh"}}
 def lstm_step(x, h, c, w_ih, w_hh, b_ih, b_hh):
     """One step: c′ = f · c + i · g, h′ = o · tanh c′ with i, f, o = σ(…), g = tanh(…)."""
     z = linear(x, w_ih, b_ih) + linear(h, w_hh, b_hh)
-    k = h.shape[-1]
+    k = c.shape[-1]
     i, f, g, o = split(z, sizes=(k, k, k, k), dim=1)
     c = sigmoid(f) * c + sigmoid(i) * tanh(g)
     return sigmoid(o) * tanh(c), c
@@ -95,9 +95,16 @@ def lstm_step(x, h, c, w_ih, w_hh, b_ih, b_hh):
 
 def derived_lstm(x, h, c, w_ih, w_hh, b_ih, b_hh, mask, *, reverse):
     """The recurrence step by step."""
+    return projected_lstm(x, h, c, w_ih, w_hh, b_ih, b_hh, None, mask, reverse=reverse)
+
+
+def projected_lstm(x, h, c, w_ih, w_hh, b_ih, b_hh, w_hr, mask, *, reverse):
+    """An LSTM whose hidden state is W_hr · (o · tanh c), step by step; without W_hr a plain one."""
     outs = []
     for step, live in _walk(x, mask, reverse):
         h2, c2 = lstm_step(step, h, c, w_ih, w_hh, b_ih, b_hh)
+        if w_hr is not None:
+            h2 = linear(h2, w_hr, None)
         h, c = (h2, c2) if live is None else (where(live, h2, h), where(live, c2, c))
         outs.append(h)
     return _joined(outs, reverse), c
@@ -208,7 +215,7 @@ def lstm_backward(g_out, g_c, x, w_ih, w_hh, b_ih, mask, acts, cells, tanh_c, st
     flat[:3], flat[3] = dz[:, 1:].transpose(1, 2, 0, 3), dz[:, 0].transpose(1, 0, 2)
     flat = flat.reshape(4 * k, t * n)
     dx = flat.T.dot(w_ih).reshape(x.shape)
-    dw_ih, dw_hh = flat.dot(x.reshape(t * n, -1)), flat.dot(states[:-1].reshape(t * n, k))
+    dw_ih, dw_hh = flat.dot(x.reshape(t * n, x.shape[2])), flat.dot(states[:-1].reshape(t * n, k))
     db = np.add.reduce(flat, axis=1)
     return dx[::-1] if reverse else dx, np.ascontiguousarray(dh.T), np.ascontiguousarray(dc.T), dw_ih, dw_hh, db, db
 
@@ -307,7 +314,7 @@ def gru_backward(g, x, w_ih, w_hh, mask, acts, h_new, states, *, reverse):
         np.multiply(dn, r[s], out=e[:, 2 * k :])
         dh = dh * z[s] + e.dot(w_hh) + rest
     gx, dw_ih, db_ih = _weight_gradients(dx, x, w_ih)
-    flat = du.reshape(t * n, -1)
+    flat = du.reshape(t * n, 3 * k)
     dw_hh, db_hh = flat.T.dot(states[:-1].reshape(t * n, k)), np.add.reduce(flat, axis=0)
     return gx[::-1] if reverse else gx, dh, dw_ih, dw_hh, db_ih, db_hh
 

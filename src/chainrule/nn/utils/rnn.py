@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...core import dtypes
 from ...core.variable import Variable, wrap
 from ...errors import ShapeError, message
 from ...ops import join, layout
 from ...ops.pad import pad_constant, take_axis
 
 __all__ = [
-    "PackedSequence", "pack_padded_sequence", "pack_sequence", "pad_packed_sequence", "pad_sequence",
-    "unpack_sequence", "unpad_sequence",
+    "PackedSequence", "invert_permutation", "pack_padded_sequence", "pack_sequence", "pad_packed_sequence",
+    "pad_sequence", "unpack_sequence", "unpad_sequence",
 ]  # fmt: skip
 
 
@@ -35,16 +36,48 @@ class PackedSequence(_Packed):
         cls, data: Any, batch_sizes: Any = None, sorted_indices: Any = None, unsorted_indices: Any = None
     ) -> PackedSequence:
         if unsorted_indices is None and sorted_indices is not None:
-            unsorted_indices = wrap(np.argsort(sorted_indices._array))
+            unsorted_indices = invert_permutation(sorted_indices)
         return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
 
     def to(self, *args: Any, **kwargs: Any) -> PackedSequence:
-        """With ``data`` converted."""
-        return self._replace(data=self.data.to(*args, **kwargs))
+        """With ``data`` converted; the same object when there is nothing to convert."""
+        data = self.data.to(*args, **kwargs)
+        return self if data is self.data else self._replace(data=data)
+
+    def cpu(self, *args: Any, **kwargs: Any) -> PackedSequence:
+        """The same: it is on the CPU."""
+        return self
+
+    def pin_memory(self) -> PackedSequence:
+        """The same: only copies to a GPU need pinned memory."""
+        return self
+
+    def is_pinned(self) -> bool:
+        return False
 
     @property
     def is_cuda(self) -> bool:
         return False
+
+
+def _converting(name: str) -> Any:
+    def convert(self: PackedSequence) -> PackedSequence:
+        return self.to(dtype=getattr(dtypes, name))
+
+    convert.__name__, convert.__doc__ = name, f"With ``data`` as {name}."
+    return convert
+
+
+for _name, _dtype in (
+    ("double", "float64"), ("float", "float32"), ("half", "float16"), ("long", "int64"), ("int", "int32"),
+    ("short", "int16"), ("char", "int8"), ("byte", "uint8"),
+):  # fmt: skip
+    setattr(PackedSequence, _name, _converting(_dtype))
+
+
+def invert_permutation(permutation: Any) -> Any:
+    """The permutation that undoes ``permutation``; None of None."""
+    return None if permutation is None else wrap(np.argsort(permutation._array))
 
 
 def _places(batch_sizes: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
@@ -144,7 +177,24 @@ def pad_sequence(
     sequences: Any, batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
 ) -> Any:
     """Tensors (Lᵢ, …) padded to the longest and stacked: (T, N, …), or (N, T, …)."""
+    if not isinstance(sequences, Iterable):
+        raise ShapeError(
+            message(f"pad_sequence: Expected iterable for input sequences, but got arg of type: {type(sequences)}")
+        )
     items = list(sequences)
+    if not items:
+        raise ShapeError("received an empty list of sequences")
+    if padding_side not in ("left", "right"):
+        raise ShapeError(message(f"Expected padding_side to be one of left or right, but got {padding_side}."))
+    for s in items:
+        for axis, (a, b) in enumerate(zip(items[0]._array.shape[1:], s._array.shape[1:], strict=True), 1):
+            if a != b:
+                raise ShapeError(
+                    message(
+                        f"The size of tensor a ({a}) must match the size of tensor b ({b}) at non-singleton "
+                        f"dimension {axis}"
+                    )
+                )
     longest = max(s._array.shape[0] for s in items)
     padded = []
     for s in items:
