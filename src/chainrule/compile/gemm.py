@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..graph.program import Value
+from . import native
 from .groups import Group, respread
 from .ir import SIZE, Module, Val, kind_of
 from .loops import Kernel, Nest, collapse, evaluate
@@ -34,13 +35,14 @@ class _Operand:
     base: str = ""
 
 
-def tile_shape(m: int, vectors: int) -> tuple[int, int]:
-    """Rows and vectors of the register tile: enough accumulators to hide the latency of fma, few leftovers."""
+def tile_shape(m: int, vectors: int, registers: int) -> tuple[int, int]:
+    """Rows and vectors of the register tile: enough accumulators to hide the latency of fma, few leftovers, and all of
+    them (with a row of B and an entry of A) in registers at once."""
     best = (0.0, 1, 1)
     for nv in range(1, min(4, vectors) + 1):
         panels = -(-vectors // nv)
-        for mr in (1, 2, 3, 4, 5, 6, 8, 10, 12, 16):
-            if mr > m or mr * nv > 24:
+        for mr in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16):
+            if mr > m or mr * nv > min(24, registers - nv - 1):
                 continue
             blocks = -(-m // mr)
             # Cycles per k step of one tile: two fmas a cycle, two loads a cycle, and four cycles of latency.
@@ -97,7 +99,7 @@ class _Gemm(Nest):
         self.b_k, self.b_n = b.strides[-2], b.strides[-1]
         self.a_param, self.b_param = self.param(a.root, a.offset), self.param(b.root, b.offset)
         self.vectors = -(-self.n // self.lanes)
-        self.mr, self.nv = tile_shape(self.m, self.vectors)
+        self.mr, self.nv = tile_shape(self.m, self.vectors, native.vector_registers())
         blocks = max(1, round(self.k / K_BLOCK)) if self.k > 1.5 * K_BLOCK else 1
         step = -(-self.k // blocks)
         self.k_blocks = [(k0, min(step, self.k - k0)) for k0 in range(0, self.k, step)]
@@ -240,7 +242,8 @@ class _Gemm(Nest):
 
     def emit_panel(self, a: str, b: str, j: str, w: int, active: int | None, kc: int, first: bool, last: bool) -> None:
         # Narrow panels take more rows, so that enough accumulators are under way.
-        mr = self.mr if w == self.nv else min(self.m, max(self.mr, min(16, 24 // w)))
+        most = min(24, native.vector_registers() - w - 1) // w
+        mr = self.mr if w == self.nv else min(self.m, max(self.mr, min(16, most)))
         whole, rest = divmod(self.m, mr)
         if whole:
             with self.loop(whole * mr, mr) as i:

@@ -66,6 +66,13 @@ def vector_bytes() -> int:
     return 32 if features.get("avx2") else 16
 
 
+def vector_registers() -> int:
+    """How many vector registers the processor has."""
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        return 32
+    return 32 if vector_bytes() == 64 else 16
+
+
 class Library:
     """Loaded object code; ``address(name)`` of its functions."""
 
