@@ -16,7 +16,7 @@ from ..graph.program import Value
 from . import native
 from .groups import Group, respread
 from .ir import SIZE, Module, Val, kind_of
-from .loops import Kernel, Nest, collapse, evaluate
+from .nest import Kernel, Nest, collapse, evaluate
 from .nodes import Access, Node, contiguous
 
 __all__ = ["emit_gemm", "tile_shape"]

@@ -23,8 +23,10 @@ from .decompose import Check
 from .gemm import emit_gemm
 from .groups import make_groups
 from .ir import Module
-from .loops import Kernel, emit_join, emit_loops
+from .join import emit_join
+from .loops import emit_loops
 from .memory import Plan, make_plan, nbytes
+from .nest import Kernel
 from .nodes import Node, build, contiguous
 
 __all__ = ["Step", "build_step"]

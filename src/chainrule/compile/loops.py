@@ -8,68 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..graph.program import Value
-from . import scalar
 from .groups import Group, respread
-from .ir import SIZE, Builder, Module, Val, kind_of
+from .ir import Builder, Module, Val, kind_of
+from .nest import Kernel, Nest, collapse, evaluate
 from .nodes import Access, Node, contiguous
 
-__all__ = ["Kernel", "emit_join", "emit_loops", "evaluate"]
+__all__ = ["emit_loops"]
 
 LONG = 16384
 """Float32 sums over more entries than this are accumulated in float64."""
 UNROLL = 8
-
-
-@dataclass(slots=True)
-class Kernel:
-    """The text of a function ``void @name(ptr, …)`` and what to pass: (root, offset) per pointer; None is scratch."""
-
-    body: str
-    params: list[tuple[Value | None, int]]
-    scratch: int = 0
-    """Bytes of scratch memory for the pointer None."""
-    flops: int = 0
-
-
-def evaluate(b: Builder, node: Node, args: list[Val | Any]) -> Val:
-    """One entry (or vector) of an elementwise node."""
-    name = node.name
-    keep = scalar.SELECT.get(name, ())
-    values: list[Val] = []
-    for i, a in enumerate(args):
-        kind = "i1" if i in keep else node.compute
-        values.append(b.cast(a, kind) if isinstance(a, Val) else b.const(kind, a))
-    out_kind = kind_of(node.out.dtype)
-    assert out_kind is not None
-    if name in scalar.COMPARE:
-        return scalar.compare(b, name, *values)
-    if name == "pow" and not isinstance(args[1], Val):
-        y = scalar.power(b, values[0], args[1])
-        if y is not None:
-            return y
-    y = scalar.FORMS[name](b, values, node.params)
-    return y if y.kind == out_kind else b.cast(y, out_kind)
-
-
-def collapse(dims: list[int], accesses: list[list[int]]) -> tuple[list[int], list[list[int]]]:
-    """Merge neighbouring dims that every access walks through as one."""
-    dims = list(dims)
-    accesses = [list(a) for a in accesses]
-    d = 0
-    while d + 1 < len(dims):
-        if all(a[d] == a[d + 1] * dims[d + 1] for a in accesses):
-            for a in accesses:
-                del a[d]
-            n = dims.pop(d)
-            dims[d] *= n
-        else:
-            d += 1
-    return dims, accesses
 
 
 @dataclass(slots=True)
@@ -83,88 +35,6 @@ class _Arg:
     outer: list[int] = field(default_factory=lambda: list[int]())
     inner: list[int] = field(default_factory=lambda: list[int]())
     base: str = ""
-
-
-class Nest:
-    """Loops, labels and index arithmetic: what every kernel emitter needs."""
-
-    def __init__(self, module: Module, lanes: int) -> None:
-        self.module = module
-        self.lanes = lanes
-        self.b = Builder(module, lanes)
-        self.s = self.b.at(1)
-        self.params: list[tuple[Any, int]] = []
-        self.labels = 0
-        self.allocas: list[str] = []
-        self.block = "entry"
-
-    def param(self, root: Any, offset: int) -> int:
-        """The number of the pointer to entry ``offset`` of a root; None asks for scratch memory."""
-        key = (root, offset)
-        if root is None or key not in self.params:
-            self.params.append(key)
-            return len(self.params) - 1
-        return self.params.index(key)
-
-    def finish(self) -> str:
-        """The text of the function after its name."""
-        self.b.line("ret void")
-        names = ", ".join(f"ptr %p{i}" for i in range(len(self.params)))
-        return "\n".join([f"({names}) #0 {{", "entry:", *self.allocas, *self.b.lines, "}"])
-
-    def new_label(self, stem: str) -> str:
-        self.labels += 1
-        return f"{stem}{self.labels}"
-
-    def goto(self, label: str) -> None:
-        self.b.line(f"br label %{label}")
-        self.start(label)
-
-    def start(self, label: str) -> None:
-        self.b.label(label)
-        self.block = label
-
-    @contextlib.contextmanager
-    def loop(self, n: int, step: int = 1) -> Iterator[str]:
-        """Emit ``for i in range(0, n, step)`` around what is emitted inside; a single pass needs no loop."""
-        if n <= step:
-            yield "0"
-            return
-        head, latch, done = self.new_label("loop"), self.new_label("next"), self.new_label("done")
-        before = self.block
-        self.b.line(f"br label %{head}")
-        self.start(head)
-        i, following, test = self.b.name(), self.b.name(), self.b.name()
-        self.b.line(f"{i} = phi i64 [0, %{before}], [{following}, %{latch}]")
-        yield i
-        self.goto(latch)
-        self.b.line(f"{following} = add nuw nsw i64 {i}, {step}")
-        self.b.line(f"{test} = icmp ult i64 {following}, {n}")
-        self.b.line(f"br i1 {test}, label %{head}, label %{done}")
-        self.start(done)
-
-    def offset(self, terms: list[tuple[str, int]]) -> str:
-        """Σ index · stride as an SSA value."""
-        total = ""
-        for index, stride in terms:
-            if stride == 0 or index == "0":
-                continue
-            part = index
-            if stride != 1:
-                part = self.b.name()
-                self.b.line(f"{part} = mul nsw i64 {index}, {stride}")
-            if total:
-                n = self.b.name()
-                self.b.line(f"{n} = add nsw i64 {total}, {part}")
-                total = n
-            else:
-                total = part
-        return total or "0"
-
-    def alloca(self, kind: str, lanes: int) -> str:
-        name = self.b.name()
-        self.allocas.append(f"  {name} = alloca {self.b.at(lanes).ty(kind)}, align 64")
-        return name
 
 
 class _Loops(Nest):
@@ -614,48 +484,3 @@ class _Loops(Nest):
 def emit_loops(module: Module, group: Group, keep: set[Value], vector_bytes: int) -> Kernel:
     """The group as a function over pointers; ``keep`` are the values that somebody outside reads."""
     return _Loops(module, group, keep, vector_bytes).run()
-
-
-def emit_join(module: Module, group: Group, keep: set[Value], vector_bytes: int) -> Kernel:
-    """Copy several arrays to their places in one (``cat``, ``stack``)."""
-    node = group.nodes[0]
-    kind = node.compute
-    nest = Nest(module, vector_bytes // SIZE[kind])
-    b, s = nest.b, nest.s
-    target = nest.param(node.out, 0)
-    if node.params.get("zero"):
-        module.declare("@llvm.memset.p0.i64", "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
-        size = math.prod(node.out.shape) * node.out.dtype.itemsize
-        b.line(f"call void @llvm.memset.p0.i64(ptr %p{target}, i8 0, i64 {size}, i1 false)")
-    for access, (shape, steps, start) in zip(node.args, node.params["parts"], strict=True):
-        assert isinstance(access, Access)
-        source = nest.param(access.root, access.offset)
-        dims, (left, right) = collapse(list(shape), [list(access.strides), list(steps)])
-        for d in reversed(range(len(dims))):
-            if dims[d] == 1:
-                del dims[d], left[d], right[d]
-        dims, left, right = dims or [1], left or [0], right or [0]
-        with contextlib.ExitStack() as stack:
-            index = [stack.enter_context(nest.loop(n)) for n in dims[:-1]]
-            offset = nest.offset(list(zip(index, left[:-1], strict=True)))
-            place = nest.offset(
-                [*zip(index, right[:-1], strict=True), ("1", start)]
-                if start
-                else list(zip(index, right[:-1], strict=True))
-            )
-            p = f"%p{source}" if offset == "0" else s.gep(f"%p{source}", offset, kind)
-            q = f"%p{target}" if place == "0" else s.gep(f"%p{target}", place, kind)
-            n = dims[-1]
-            if left[-1] == 1 and right[-1] == 1:
-                whole, rest = divmod(n, nest.lanes)
-                if whole:
-                    with nest.loop(whole * nest.lanes, nest.lanes) as i:
-                        b.store(b.load(s.gep(p, i, kind), kind), s.gep(q, i, kind))
-                if rest:
-                    i = str(whole * nest.lanes)
-                    b.store(b.load(s.gep(p, i, kind), kind, b.mask(rest)), s.gep(q, i, kind), b.mask(rest))
-            else:
-                with nest.loop(n) as i:
-                    x = s.load(s.gep(p, nest.offset([(i, left[-1])]), kind), kind)
-                    s.store(x, s.gep(q, nest.offset([(i, right[-1])]), kind))
-    return Kernel(nest.finish(), nest.params)
