@@ -35,6 +35,7 @@ from .core.device import (
     strided,
 )
 from .core.dtypes import (
+    bfloat16,
     bool,
     dtype,
     float16,
@@ -48,6 +49,9 @@ from .core.dtypes import (
     promote_types,
     set_default_dtype,
     uint8,
+    uint16,
+    uint32,
+    uint64,
 )
 from .tensor import Size, Tensor
 
@@ -72,7 +76,7 @@ _LAZY["OutOfMemoryError"] = "cuda"
 # Threads, determinism, default device: about the program rather than its tensors.
 _LAZY |= dict.fromkeys(
     (
-        "are_deterministic_algorithms_enabled", "bfloat16", "get_default_device", "get_float32_matmul_precision",
+        "are_deterministic_algorithms_enabled", "get_default_device", "get_float32_matmul_precision",
         "get_num_interop_threads", "get_num_threads", "is_inference", "is_same_size", "is_storage",
         "set_default_device", "set_default_tensor_type", "set_float32_matmul_precision", "set_flush_denormal",
         "set_num_interop_threads", "set_num_threads", "set_warn_always", "typename", "unravel_index",

@@ -12,7 +12,7 @@ from . import functions
 from .autograd import api, engine
 from .core import dtypes, inplace, variable
 from .core.hooks import RemovableHandle, add_hook
-from .core.node import Node
+from .core.node import Node, named
 from .core.size import Size
 from .core.state import state
 from .core.variable import Variable, wrap
@@ -75,8 +75,8 @@ class Tensor(Variable):
         """The node that made this tensor; None for leaves."""
         if self._base is not None:
             inplace.refresh(self)
-        node = self._node
-        return node[0] if type(node) is tuple else node
+        node = self._node[0] if type(self._node) is tuple else self._node
+        return None if node is None else named(node)
 
     @property
     def output_nr(self) -> int:
@@ -257,6 +257,14 @@ class Tensor(Variable):
             )
         if state.recorder is not None:
             state.recorder.leak(self, "numpy")
+        if self._array.dtype is dtypes.BFLOAT16:
+            raise TypeError(
+                message(
+                    "Got unsupported ScalarType BFloat16",
+                    "NumPy has no such type",
+                    fix="Convert first: tensor.float().numpy().",
+                )
+            )
         return self._array
 
     def item(self) -> Any:
@@ -271,7 +279,8 @@ class Tensor(Variable):
                     fix="Use .tolist() for all entries.",
                 )
             )
-        return self._array.item()
+        a = self._array
+        return a.item() if a.dtype is not dtypes.BFLOAT16 else float(a.reshape(-1)[0])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         array = self.numpy()

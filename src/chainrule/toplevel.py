@@ -1,4 +1,4 @@
-"""Names at PyTorch's top level that concern the program around the tensors: threads, determinism, dtypes left out.
+"""Names at PyTorch's top level that concern the program around the tensors: threads, determinism.
 
 They load when first used.
 """
@@ -10,38 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from .core.dtypes import dtype
 from .core.variable import Variable
 
 __all__ = [
-    "are_deterministic_algorithms_enabled", "bfloat16", "get_default_device", "get_float32_matmul_precision",
+    "are_deterministic_algorithms_enabled", "get_default_device", "get_float32_matmul_precision",
     "get_num_interop_threads", "get_num_threads", "is_inference", "is_same_size", "is_storage", "set_default_device",
     "set_default_tensor_type", "set_float32_matmul_precision", "set_flush_denormal", "set_num_interop_threads",
     "set_num_threads", "set_warn_always", "typename", "unravel_index", "use_deterministic_algorithms",
 ]  # fmt: skip
 
-
-class _Unstored(dtype):
-    """A dtype that PyTorch has and NumPy has not: it can be named and compared, not computed in."""
-
-    __slots__ = ()
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.is_floating_point = self.is_signed = True
-
-    @property
-    def numpy(self) -> Any:  # type: ignore[override]
-        raise NotImplementedError(
-            f"torch.{self.name} tensors are not part of chainrule: NumPy has no such type. Use torch.float32 (or "
-            "torch.float16 to save memory)."
-        )
-
-    def __reduce__(self) -> Any:
-        return (_Unstored, (self.name,))
-
-
-bfloat16 = _Unstored("bfloat16")
 
 _matmul_precision = "highest"
 _deterministic = False

@@ -53,11 +53,10 @@ def _reachable(roots: Sequence[Any]) -> list[Node]:
         seen.add(node)
         for edge in node.edges:
             if edge is not None:
-                kind = type(edge)  # pyright: ignore[reportUnknownVariableType]  (of Any)
-                if kind is Node:
+                if isinstance(edge, Node):
                     if edge not in seen:
                         stack.append(edge)
-                elif kind is tuple:
+                elif type(edge) is TUPLE:
                     stack.append(edge)
     return sorted(seen, key=_by_seq)
 
@@ -77,7 +76,7 @@ def _on_the_way(order: list[Node], targets: set[int]) -> set[Node]:
             if edge is None:
                 continue
             source: Any = edge[0] if type(edge) is TUPLE else edge
-            if id(source) in targets or (type(source) is Node and source in useful):
+            if id(source) in targets or (isinstance(source, Node) and source in useful):
                 useful.add(node)
                 break
     return useful
@@ -230,15 +229,14 @@ class _Collector:
 
     def send(self, edge: Any, g: Any) -> None:
         """Add a contribution to what is collected at the far end of an edge."""
-        kind = type(edge)  # pyright: ignore[reportUnknownVariableType]  (of Any)
-        if kind is Node:
+        if isinstance(edge, Node):
             seen = self.nodes.get(edge)
             if seen is None:
                 self.nodes[edge] = g
                 heappush(self.heap, (-edge.seq, edge))
             else:
                 self.nodes[edge] = seen + g
-        elif kind is tuple:
+        elif type(edge) is TUPLE:
             node, i = edge
             parts = self.parts.get(node)
             if parts is None:
@@ -344,7 +342,7 @@ def _first_order(collector: _Collector, retain: bool) -> None:
                 if shapes is not None and gi.shape != shapes[i]:
                     gi = _sum_to(gi, shapes[i])
                 # send(), inlined for the first gradient that arrives at a node or leaf
-                if type(edge) is Node:
+                if isinstance(edge, Node):
                     if edge not in nodes:
                         nodes[edge] = gi
                         push(heap, (-edge.seq, edge))

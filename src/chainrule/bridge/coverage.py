@@ -20,15 +20,15 @@ _DIFFERS = """\
   to PyTorch's; where both must start equal, fill the parameters from NumPy or load a checkpoint.
 * **Devices**: the CPU only. `cuda.is_available()`, `backends.mps.is_available()` and `accelerator.is_available()` say
   so; asking for another raises, as in a PyTorch without it.
-* **dtypes**: bool, integers up to 64 bits, float16, float32, float64. `bfloat16` can be named (`autocast` takes it),
-  not computed in. No complex, sparse, quantised or nested tensors, no Fourier transforms.
+* **dtypes**: bool, integers up to 64 bits, float16, bfloat16, float32, float64. `bfloat16` is stored in 16 bits and
+  computed in float32. No complex, sparse, quantised or nested tensors, no Fourier transforms.
 * **`amp`**: `autocast` and `GradScaler` are accepted and compute in the tensors' own precision.
 * **`compile`**: `chainrule.compile(step)` makes native code of a whole step, backward and update included; a model by
   itself comes back as it is (its backward pass lies outside). PyTorch's compiler options are accepted, without effect.
 * **`vmap`** is left out: it needs a batching rule per op. Write the batch as an axis.
 * **`distributions`**: Gamma, Chi2, Beta, Dirichlet and StudentT sample without gradients (no `rsample`).
 * **`jit`, `fx`, `export`, `onnx`, `hub`, `distributed`, `DataParallel`** are left out.
-* **`type(t.grad_fn)`** is one class for all ops; `t.grad_fn.name()` has PyTorch's name for most.
+* **`t.grad_fn`** has PyTorch's names where an op is one op in both; what is composed differently is named differently.
 * A name that is not here raises AttributeError, says whether PyTorch has it, and names the nearest that is here.
 """
 

@@ -6,10 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ..core import inplace
-from ..core.dtypes import FLOATS, TORCH_NAMES, from_numpy
+from ..core.dtypes import FLOATS, TORCH_NAMES, from_numpy, limits
 from ..core.variable import wrap
 from ..errors import DtypeError, ShapeError, UsageError, message
 from ..ops import layout, norm
@@ -135,7 +133,7 @@ def rms_norm(input: Any, normalized_shape: Sequence[int], weight: Any = None, ep
     shape = tuple(normalized_shape)
     _check_normalized(input, shape, weight, None)
     if eps is None:
-        eps = float(np.finfo(input._array.dtype).eps)
+        eps = float(limits(input._array.dtype).eps)
     return norm.rms_norm(input, weight, axes=len(shape), eps=eps)
 
 

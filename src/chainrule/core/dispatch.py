@@ -17,10 +17,11 @@ import numpy as np
 
 from ..errors import DtypeError
 from . import dtypes
-from .dtypes import FLOATS, result_dtype
+from .dtypes import BFLOAT16, FLOATS, result_dtype
 from .failure import explain_failure
 from .locate import internal_files, user_frame
 from .node import Node
+from .single import MOVES, in_single
 from .state import state, tick
 from .untyped import FLOAT
 from .variable import Variable, wrap
@@ -198,7 +199,7 @@ def promote(operands: Any, to_float: bool = False) -> list[Any]:
     target = result_dtype(*(x._array if isinstance(x, Variable) else x for x in operands if x is not None))
     if to_float and target not in FLOATS:
         target = dtypes.default.numpy
-    number = {"f": float, "b": bool}.get(target.kind, int)
+    number = {"f": float, "b": bool}.get(dtypes.kind(target), int)
     out: list[Any] = []
     for x in operands:
         if isinstance(x, Variable):
@@ -248,7 +249,7 @@ def _fits(number: Any, d: np.dtype[Any]) -> bool:
     """Whether NumPy treats this operand beside an array of dtype d as PyTorch does."""
     kind = type(number)  # pyright: ignore[reportUnknownVariableType]  (of Any)
     if kind is int:  # one that a small dtype may not hold is wrapped by promote()
-        return d.kind == "f" or (d.kind != "b" and (d.itemsize == 8 or 0 <= number < 128))
+        return d in FLOATS or (d.kind != "b" and (d.itemsize == 8 or 0 <= number < 128))
     return (kind is float and d in FLOATS) or (kind is bool and d.kind == "b")
 
 
@@ -264,14 +265,21 @@ def make_call(op: Op, promotes: str | None) -> Callable[..., Any]:
 
 def _unary(op: Op, promotes: str | None) -> Callable[..., Any]:
     body, st, rules, to_float, is_view = op.body, state, op.rules, promotes == "float", op.is_view
+    computes, low = not is_view and op.name not in MOVES, BFLOAT16
 
     def call(x: Any, /, **params: Any) -> Any:
         if not isinstance(x, Variable):
             return body(x, **params)
         a = x._array
-        if to_float and a.dtype not in FLOATS:
-            (x,) = promote((x,), True)
-            a = x._array
+        if computes:
+            dtype = a.dtype
+            if dtype is low:
+                return in_single(op, (x,), params)
+            if to_float and dtype not in FLOATS:
+                (x,) = promote((x,), True)
+                a = x._array
+                if a.dtype is low:  # the default dtype is bfloat16
+                    return in_single(op, (x,), params)
         try:
             out = body(a, **params)
         except Exception as error:
@@ -312,22 +320,25 @@ def _binary(op: Op, promotes: str | None) -> Callable[..., Any]:
     body, st, rules, broadcasts = op.body, state, op.rules, op.broadcasts
     to_float = promotes == "float"
     check = _CHECKS.get(op.name)
+    moves, low = op.name in MOVES, BFLOAT16
 
     def call(x: Any, y: Any, /, **params: Any) -> Any:
         if isinstance(x, Variable):
             a = x._array
+            dtype = a.dtype
             if isinstance(y, Variable):
                 b = y._array
-                fits = a.dtype is b.dtype
+                fits = dtype is b.dtype
             else:
                 b = y
-                fits = (type(y) is FLOAT and a.dtype in FLOATS) or _fits(y, a.dtype)
+                fits = (type(y) is FLOAT and dtype in FLOATS) or _fits(y, dtype)
         elif isinstance(y, Variable):
             a, b = x, y._array
-            fits = _fits(x, b.dtype)
+            dtype = b.dtype
+            fits = _fits(x, dtype)
         else:
             return body(x, y, **params)
-        if promotes and (not fits or (to_float and (b if a is x else a).dtype not in FLOATS)):
+        if promotes and (not fits or (to_float and dtype not in FLOATS)):
             if not (_operand(x) and _operand(y)):
                 return NotImplemented  # an operator's way of letting the other operand try, or Python raise
             if check is not None:
@@ -335,6 +346,9 @@ def _binary(op: Op, promotes: str | None) -> Callable[..., Any]:
             x, y = promote((x, y), to_float)
             a = x._array if isinstance(x, Variable) else x
             b = y._array if isinstance(y, Variable) else y
+            dtype = (b if a is x else a).dtype
+        if dtype is low and not moves:
+            return in_single(op, (x, y), params)
         try:
             out = body(a, b, **params)
         except Exception as error:
@@ -385,12 +399,14 @@ def _general(op: Op, promotes: str | None) -> Callable[..., Any]:
     simple = op.outputs == 1 and not op.is_view
     variadic = op.variadic
     residuals = len(op.residuals)
+    low, computes = BFLOAT16, not op.is_view and op.name not in MOVES
 
     def call(*inputs: Any, **params: Any) -> Any:
         arrays: list[Any] = []
         requires = False
         first = None
         fits = True
+        wide = True
         for x in inputs:
             if isinstance(x, Variable):
                 if x._base is not None:
@@ -403,6 +419,8 @@ def _general(op: Op, promotes: str | None) -> Callable[..., Any]:
                     first = a.dtype
                 elif a.dtype is not first:
                     fits = False
+                    if a.dtype is low:
+                        wide = False
             else:
                 arrays.append(x)
                 if x is not None:
@@ -413,6 +431,10 @@ def _general(op: Op, promotes: str | None) -> Callable[..., Any]:
         if promotes and not (fits and (not to_float or first in FLOATS)):
             inputs = tuple(promote(inputs, to_float))
             arrays = [x._array if isinstance(x, Variable) else x for x in inputs]
+            first = next(x.dtype for x, t in zip(arrays, inputs, strict=True) if isinstance(t, Variable))
+            wide = True  # of one dtype now
+        if computes and (first is low or not wide):
+            return in_single(op, inputs, params)
         try:
             result = body(*arrays, **params)
         except Exception as error:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from ml_dtypes import bfloat16 as _bfloat16
 
 from .untyped import ARRAY
 
 __all__ = [
     "dtype", "from_numpy", "as_numpy_dtype", "promote_types", "result_dtype", "get_default_dtype", "set_default_dtype",
-    "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool", "default", "FLOATS",
-    "TORCH_NAMES",
+    "bfloat16", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
+    "uint64", "bool", "default", "BFLOAT16", "FLOATS", "TORCH_NAMES", "kind", "limits",
 ]  # fmt: skip
 
 _builtin_bool = bool
+BFLOAT16: np.dtype[Any] = np.dtype(_bfloat16)
+"""NumPy's dtype for bfloat16 (from ml_dtypes): stored so, computed in float32 (see ``core.single``)."""
 
 
 class dtype:
@@ -26,10 +29,10 @@ class dtype:
     def __init__(self, name: str, numpy: Any, rank: int) -> None:
         self.name = name
         self.numpy = np.dtype(numpy)
-        self.is_floating_point = self.numpy.kind == "f"
-        self.is_signed = self.numpy.kind in "if"
+        self.is_floating_point = kind(self.numpy) == "f"
+        self.is_signed = kind(self.numpy) in "if"
         self.itemsize = self.numpy.itemsize
-        self.category = {"b": 0, "u": 1, "i": 1, "f": 2}[self.numpy.kind]
+        self.category = {"b": 0, "u": 1, "i": 1, "f": 2}[kind(self.numpy)]
         self.rank = rank
 
     def __repr__(self) -> str:
@@ -40,6 +43,20 @@ class dtype:
 
     def to_complex(self) -> dtype:
         raise NotImplementedError("complex tensors are not part of chainrule")
+
+
+def kind(d: np.dtype[Any]) -> str:
+    """NumPy's kind of a dtype, "f" for bfloat16 too (NumPy, which does not know it, says "V")."""
+    return "f" if d is BFLOAT16 else d.kind
+
+
+def limits(d: np.dtype[Any]) -> Any:
+    """``np.finfo``, for bfloat16 too."""
+    if d is BFLOAT16:
+        import ml_dtypes
+
+        return ml_dtypes.finfo(d)  # pyright: ignore[reportUnknownVariableType]  (it has no stubs for this)
+    return np.finfo(d)
 
 
 def _named(name: str) -> dtype:
@@ -53,15 +70,21 @@ int16 = dtype("int16", np.int16, 3)
 int32 = dtype("int32", np.int32, 4)
 int64 = dtype("int64", np.int64, 5)
 float16 = dtype("float16", np.float16, 6)
+bfloat16 = dtype("bfloat16", BFLOAT16, 6)
 float32 = dtype("float32", np.float32, 7)
 float64 = dtype("float64", np.float64, 8)
+uint16, uint32, uint64 = (dtype(f"uint{8 * n}", f"u{n}", 1) for n in (2, 4, 8))
 
-ALL = (bool, uint8, int8, int16, int32, int64, float16, float32, float64)
+ALL = (
+    bool, uint8, uint16, uint32, uint64, int8, int16, int32, int64, float16, bfloat16, float32, float64,
+)  # fmt: skip
+_WIDE = (uint16, uint32, uint64)  # PyTorch stores them, casts them, and promotes them to floats only
 _BY_NUMPY = {d.numpy: d for d in ALL}
 _BY_PYTHON: dict[Any, dtype] = {float: float32, int: int64, _builtin_bool: bool}
 TORCH_NAMES = {
     "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
-    "float16": "Half", "float32": "Float", "float64": "Double",
+    "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double", "uint16": "UInt16",
+    "uint32": "UInt32", "uint64": "UInt64",
 }  # fmt: skip
 """The names of dtypes in PyTorch's error messages."""
 FLOATS = frozenset(d.numpy for d in ALL if d.is_floating_point)
@@ -106,7 +129,9 @@ def from_numpy(d: Any) -> dtype:
     if found is None:
         found = _BY_NUMPY.get(np.dtype(d).newbyteorder("="))
     if found is None:
-        supported = ", ".join(t.name for t in ALL)
+        # PyTorch's order; bfloat16, which NumPy itself has not, is no answer.
+        order = (float64, float32, float16, int64, int32, int16, int8, uint64, uint32, uint16, uint8, bool)
+        supported = ", ".join(t.name for t in order)
         raise TypeError(f"can't convert np.ndarray of type {np.dtype(d)}. The only supported types are: {supported}.")
     return found
 
@@ -128,8 +153,13 @@ def promote_types(a: dtype, b: dtype) -> dtype:
     """The smallest dtype that both can be converted to, by PyTorch's table (int64 with float16 gives float16)."""
     if a is b:
         return a
-    if a.category != b.category:
+    if a.category != b.category and (2 in (a.category, b.category) or not (a in _WIDE or b in _WIDE)):
         return a if a.category > b.category else b
+    if a in _WIDE or b in _WIDE:
+        names = f"{TORCH_NAMES[a.name]} and {TORCH_NAMES[b.name]}"
+        raise RuntimeError(f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote {names}")
+    if a.rank == b.rank:  # float16 and bfloat16: the range of one, the digits of the other
+        return float32
     if a.category == 1 and (a is uint8 or b is uint8):
         other = b if a is uint8 else a
         return int16 if other is int8 else other

@@ -334,7 +334,7 @@ def protect(t: Any, value: Any, since: int) -> None:
     while stack:
         node = stack.pop()
         node = node[0] if type(node) is TUPLE else node
-        if type(node) is not Node or node.seq < since or id(node) in seen or node.saved is None:
+        if not isinstance(node, Node) or node.seq < since or id(node) in seen or node.saved is None:
             continue
         seen.add(id(node))
         node.saved = [None if values is None else _copied(values, root, copies) for values in node.saved]

@@ -44,7 +44,6 @@ _NEAREST = {
     "lstsq": "linalg.lstsq",
     "matrix_rank": "linalg.matrix_rank",
     "script": "chainrule.compile",
-    "bfloat16": "half() or float()",
 }
 """The nearest that is there, where spelling does not lead to it."""
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+from .dtypes import BFLOAT16
 from .locate import Place, place_of
 from .untyped import TUPLE
 
 if TYPE_CHECKING:
     from .op import Op
 
-__all__ = ["Node"]
+__all__ = ["Node", "named"]
 
 
 class Node:
@@ -65,10 +66,10 @@ class Node:
         for edge in self.edges:
             if edge is None:
                 out.append((None, 0))
-            elif type(edge) is Node:
-                out.append((edge, 0))
+            elif isinstance(edge, Node):
+                out.append((named(edge), 0))
             elif type(edge) is TUPLE:
-                out.append(edge)
+                out.append((named(edge[0]), edge[1]))
             else:
                 out.append((AccumulateGrad(edge), 0))
         return tuple(out)
@@ -98,8 +99,33 @@ class Node:
         return f"<{self.name()} object at {id(self):#x}>"
 
 
+_classes: dict[str, type[Node]] = {}
+
+
+def named(node: Node) -> Node:
+    """The node, its class named as PyTorch names it: ``type(t.grad_fn).__name__ == "AddBackward0"``.
+
+    Nodes get such a class when somebody looks at them; while training nobody does, and all stay plain Nodes.
+    """
+    if type(node) is Node:
+        name = node.name().rsplit("::", 1)[-1]
+        kind = _classes.get(name)
+        if kind is None:
+            kind = _classes[name] = type(name, (Node,), {"__slots__": (), "__module__": Node.__module__})
+        node.__class__ = kind
+    return node
+
+
 def _plain(node: Node) -> str:
     return node.op.node_name
+
+
+def _cast(node: Node) -> str:
+    """``ToCopyBackward0``; what rounds an op's result to bfloat16 has the name of that op."""
+    source: Any = node.edges[0][0] if type(node.edges[0]) is TUPLE else node.edges[0]
+    rounds = node.out[1] is BFLOAT16 and isinstance(source, Node) and source.op is not node.op
+    here = rounds and source.code is node.code and source.lasti == node.lasti
+    return source.name() if here else "ToCopyBackward0"
 
 
 def _by_dim(node: Node) -> str:
@@ -114,7 +140,7 @@ def _by_exponent(node: Node) -> str:
 
 
 _OVERLOADS: dict[str, Callable[[Node], str]] = {
-    "sum": _by_dim, "mean": _by_dim, "prod": _by_dim, "pow": _by_exponent, "cast": lambda node: "ToCopyBackward0",
+    "sum": _by_dim, "mean": _by_dim, "prod": _by_dim, "pow": _by_exponent, "cast": _cast,
     "clamp": lambda node: "ClampBackward1", "norm": lambda node: "LinalgVectorNormBackward0",
     "amax": lambda node: "MaxBackward1" if node.params.get("dim") is None else "AmaxBackward0",
     "amin": lambda node: "MinBackward1" if node.params.get("dim") is None else "AminBackward0",

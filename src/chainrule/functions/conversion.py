@@ -19,8 +19,8 @@ from ._args import cast, need_tensor
 
 __all__ = [
     "clone", "is_tensor", "is_floating_point", "is_complex", "is_signed", "numel", "result_type", "can_cast", "finfo",
-    "iinfo", "FloatTensor", "DoubleTensor", "HalfTensor", "LongTensor", "IntTensor", "ShortTensor", "CharTensor",
-    "ByteTensor", "BoolTensor",
+    "iinfo", "FloatTensor", "DoubleTensor", "HalfTensor", "BFloat16Tensor", "LongTensor", "IntTensor", "ShortTensor",
+    "CharTensor", "ByteTensor", "BoolTensor",
 ]  # fmt: skip
 METHODS = (
     "clone", "is_floating_point", "is_complex", "is_signed", "to", "type_as", "cpu", "cuda", "tolist", "element_size",
@@ -50,9 +50,8 @@ def _caster(name: str, d: dtypes.dtype) -> Any:
 _TYPES = {
     "FloatTensor": dtypes.float32, "DoubleTensor": dtypes.float64, "HalfTensor": dtypes.float16,
     "LongTensor": dtypes.int64, "IntTensor": dtypes.int32, "ShortTensor": dtypes.int16, "CharTensor": dtypes.int8,
-    "ByteTensor": dtypes.uint8, "BoolTensor": dtypes.bool,
+    "ByteTensor": dtypes.uint8, "BoolTensor": dtypes.bool, "BFloat16Tensor": dtypes.bfloat16,
 }  # fmt: skip
-_TYPE_NAME = {d: name for name, d in _TYPES.items()}
 
 
 class _TypedMeta(type):
@@ -94,16 +93,22 @@ def legacy(d: np.dtype[Any], args: tuple[Any, ...]) -> Any:
     return wrap(np.zeros(tuple(int(n) for n in args), d))
 
 
-FloatTensor, DoubleTensor, HalfTensor, LongTensor, IntTensor, ShortTensor, CharTensor, ByteTensor, BoolTensor = (
-    _TypedMeta(name, (), {"dtype": d, "__doc__": f"Tensors of {d.name}, made from a size or from data."})
+_MADE = {
+    name: _TypedMeta(name, (), {"dtype": d, "__doc__": f"Tensors of {d.name}, made from a size or from data."})
     for name, d in _TYPES.items()
+}
+FloatTensor, DoubleTensor, HalfTensor, BFloat16Tensor = (
+    _MADE[f"{n}Tensor"] for n in ("Float", "Double", "Half", "BFloat16")
+)
+LongTensor, IntTensor, ShortTensor, CharTensor, ByteTensor, BoolTensor = (
+    _MADE[f"{n}Tensor"] for n in ("Long", "Int", "Short", "Char", "Byte", "Bool")
 )
 
 
 def type_(self: Any, dtype: Any = None, non_blocking: bool = False) -> Any:
     """Without an argument the name of the type (``'torch.FloatTensor'``), with one a conversion to it."""
     if dtype is None:
-        return "torch." + _TYPE_NAME[self.dtype]
+        return f"torch.{dtypes.TORCH_NAMES[self.dtype.name]}Tensor"
     if isinstance(dtype, str):
         name = dtype.rpartition(".")[2]
         if name not in _TYPES:
@@ -202,11 +207,11 @@ class finfo:
             raise TypeError(
                 "torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo'"
             )
-        info = np.finfo(d)
+        info = dtypes.limits(d)
         self.bits = info.bits
         self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)
         self.tiny = self.smallest_normal = float(info.tiny)
-        self.resolution = float(info.resolution)
+        self.resolution = 0.01 if d is dtypes.BFLOAT16 else float(info.resolution)
         self.dtype = dtypes.from_numpy(d).name
 
     def __repr__(self) -> str:
@@ -274,7 +279,8 @@ def get_device(self: Any) -> Any:
 def tolist(self: Any) -> Any:
     """Nested Python lists of numbers; a number for a 0-d tensor."""
     _leak(self, "tolist")
-    return self._array.tolist()
+    a = self._array
+    return (a.astype(np.float32) if a.dtype is dtypes.BFLOAT16 else a).tolist()
 
 
 is_cuda = property(lambda self: False)
@@ -368,7 +374,7 @@ def __bool__(self: Any) -> Any:
             )
         )
     _leak(self, "bool")
-    return a.item() != 0
+    return _item(a) != 0
 
 
 def _number(self: Any, what: str) -> Any:
@@ -381,7 +387,12 @@ def _number(self: Any, what: str) -> Any:
             )
         )
     _leak(self, what)
-    return self._array.item()
+    return _item(self._array)
+
+
+def _item(a: np.ndarray[Any, Any]) -> Any:
+    """The Python number in an array of one entry."""
+    return float(a.reshape(-1)[0]) if a.dtype is dtypes.BFLOAT16 else a.item()
 
 
 def __float__(self: Any) -> Any:
@@ -393,7 +404,7 @@ def __int__(self: Any) -> Any:
 
 
 def __index__(self: Any) -> Any:
-    if self._array.size != 1 or self._array.dtype.kind == "f":
+    if self._array.size != 1 or self._array.dtype in FLOATS:
         raise TypeError("only integer tensors of a single element can be converted to an index")
     return int(_number(self, "index"))
 
@@ -460,7 +471,7 @@ OPERATORS = {
         for name, d in {
             "float": dtypes.float32, "double": dtypes.float64, "half": dtypes.float16, "int": dtypes.int32,
             "long": dtypes.int64, "short": dtypes.int16, "char": dtypes.int8, "byte": dtypes.uint8,
-            "bool": dtypes.bool,
+            "bool": dtypes.bool, "bfloat16": dtypes.bfloat16,
         }.items()
     },
     "type": type_, "device": property(lambda self: CPU), "__len__": __len__, "__bool__": __bool__,

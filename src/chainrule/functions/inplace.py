@@ -9,17 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..core import inplace
-from ..core.dtypes import from_numpy
+from ..core.dtypes import TORCH_NAMES, from_numpy
 from ..core.state import state, tick
 from ..core.variable import Variable, wrap
 from ..errors import DtypeError, ShapeError, message
 from ._args import cast
 
 __all__ = ["into", "make_inplace", "store"]
-
-_CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
-_TORCH = {"float16": "Half", "float32": "Float", "float64": "Double", "int64": "Long", "int32": "Int", "int16": "Short",
-          "int8": "Char", "uint8": "Byte", "bool": "Bool"}  # fmt: skip
 
 
 def store(target: Any, value: Any) -> Any:
@@ -66,8 +62,9 @@ def into(out: Any, value: Any, name: str = "") -> Any:
 
 
 def _check_category(source: Any, target: Any) -> None:
-    if _CATEGORY[source.kind] > _CATEGORY[target.kind]:
-        a, b = _TORCH[from_numpy(source).name], _TORCH[from_numpy(target).name]
+    given, wanted = from_numpy(source), from_numpy(target)
+    if given.category > wanted.category:
+        a, b = TORCH_NAMES[given.name], TORCH_NAMES[wanted.name]
         raise DtypeError(message(f"result type {a} can't be cast to the desired output type {b}"))
 
 

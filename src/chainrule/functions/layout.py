@@ -581,7 +581,7 @@ def trace(input: Any) -> Any:
     if x._array.ndim != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {x._array.ndim}")
     d = ops.diagonal(x, offset=0, dim1=0, dim2=1)
-    return sum(d if d._array.dtype.kind == "f" else ops.cast(d, dtype=np.dtype(np.int64)))
+    return sum(d if d._array.dtype in dtypes.FLOATS else ops.cast(d, dtype=np.dtype(np.int64)))
 
 
 # --- windows -----------------------------------------------------------------------------------------------------

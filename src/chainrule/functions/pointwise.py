@@ -267,8 +267,7 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
     return result if out is None else into(out, result, "where")
 
 
-_LONG = {"float16": "Half", "float32": "Float", "float64": "Double", "int64": "Long", "int32": "Int", "int16": "Short",
-         "int8": "Char", "uint8": "Byte", "bool": "Bool"}  # fmt: skip
+_LONG = dtypes.TORCH_NAMES
 
 
 def _where_method(self: Any, condition: Any, other: Any) -> Any:

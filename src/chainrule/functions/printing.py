@@ -64,7 +64,7 @@ class _Format:
     """Formats numbers so that all of one tensor have the same width."""
 
     def __init__(self, a: np.ndarray[Any, Any]) -> None:
-        self.floating = a.dtype.kind == "f"
+        self.floating = dtypes.kind(a.dtype) == "f"
         self.whole, self.scientific, self.width = True, False, 1
         if not self.floating:
             self.width = max((len(str(v)) for v in a.ravel().tolist()), default=1)
@@ -142,6 +142,8 @@ def entries(a: np.ndarray[Any, Any], indent: int) -> str:
     """The entries of an array as PyTorch prints them."""
     if a.size == 0:
         return "[]"
+    if a.dtype is dtypes.BFLOAT16:
+        a = a.astype(np.float32)
     summary = a.size > options.threshold
     return _nested(a, indent, summary, _Format(_edges(a) if summary else a))
 

@@ -64,13 +64,14 @@ def _fresh(array: Any) -> Any:
 
 
 def _uniform(rng: Any, shape: Any, d: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    if d == np.float16:  # rounding to half may reach 1, which is outside [0, 1)
-        return (rng.integers(0, 2048, shape) / 2048).astype(d)
+    if d.itemsize == 2:  # rounding may reach 1, which is outside [0, 1): draw what the dtype holds exactly
+        steps = 2 ** (dtypes.limits(d).nmant + 1)
+        return (rng.integers(0, steps, shape) / steps).astype(d)
     return rng.random(shape, d)
 
 
 def _normal(rng: Any, shape: Any, d: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    return rng.standard_normal(shape, np.float32).astype(d) if d == np.float16 else rng.standard_normal(shape, d)
+    return rng.standard_normal(shape, np.float32).astype(d) if d.itemsize == 2 else rng.standard_normal(shape, d)
 
 
 def _draw(name: str, draw: Any, doc: str) -> Any:
@@ -284,7 +285,7 @@ def random_(self: Any, from_: Any = None, to: Any = None, *, generator: Any = No
         low, to = 0, low
     d = self._array.dtype
     if to is None:
-        to = {"b": 2}.get(d.kind) or (2 ** (np.finfo(d).nmant + 1) + 1 if d in FLOATS else np.iinfo(d).max)
+        to = {"b": 2}.get(d.kind) or (2 ** (dtypes.limits(d).nmant + 1) + 1 if d in FLOATS else np.iinfo(d).max)
     low = 0 if low is None else int(low)
     if low >= to:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={to}")

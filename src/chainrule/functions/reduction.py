@@ -96,8 +96,7 @@ def _need_float(x: Any, dtype: Any, name: str) -> Any:
     return x
 
 
-_NAMES = {"bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
-          "float16": "Half", "float32": "Float", "float64": "Double"}  # fmt: skip
+_NAMES = dtypes.TORCH_NAMES
 
 
 def mean(

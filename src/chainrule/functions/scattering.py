@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.dtypes import FLOATS
 from ..core.variable import Variable, wrap
 from ..errors import IndexOutOfRange, message
 from ..ops import gather as along
@@ -112,13 +113,13 @@ def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, i
     hits = along.scatter_sum(ones, i, dim=d, shape=x._array.shape)
     touched = wrap(hits._array > 0)
     if reduce in ("sum", "mean"):
-        start = x if include_self else where(touched, 0, x) if x._array.dtype.kind != "f" else where(touched, 0.0, x)
+        start = x if include_self else where(touched, 0, x) if x._array.dtype not in FLOATS else where(touched, 0.0, x)
         start = cast(start, x._array.dtype)
         total = start + _summed(x, d, i, source)
         if reduce == "sum":
             return total
         count = wrap(np.maximum(hits._array + (1 if include_self else 0), 1))
-        if x._array.dtype.kind == "f":
+        if x._array.dtype in FLOATS:
             return total / count
         return wrap(np.floor_divide(total._array, count._array))
     return along.scatter_extreme(x, i, source, dim=d, kind=reduce, include_self=bool(include_self))

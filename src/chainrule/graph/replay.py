@@ -42,7 +42,7 @@ def reachable(root: Any) -> list[Node]:
         seen.add(node)
         for edge in node.edges:
             source = edge[0] if type(edge) is tuple else edge
-            if type(source) is Node and source not in seen:
+            if isinstance(source, Node) and source not in seen:
                 stack.append(source)
     return sorted(seen, key=lambda n: n.seq)
 
@@ -85,7 +85,7 @@ def expanded(root: Any, names: frozenset[str] = frozenset({"lstm", "gru", "rnn",
             before = len(placed)
             while stack:
                 new = stack.pop()
-                if type(new) is not Node or new.seq <= order[-1].seq or id(new) in placed:
+                if not isinstance(new, Node) or new.seq <= order[-1].seq or id(new) in placed:
                     continue
                 placed[id(new)] = new
                 new.code, new.lasti, new.module = node.code, node.lasti, node.module

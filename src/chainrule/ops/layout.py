@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ..core.dtypes import BFLOAT16
 from ..core.op import op
 from ..core.samples import calls, real
 
@@ -124,6 +125,8 @@ def sum_to(x, *, shape):
     """Sum over the axes that broadcasting ``shape`` to x's shape would repeat."""
     if x.shape == shape:
         return x
+    if x.dtype is BFLOAT16:  # adds up in float32, as everything on bfloat16 (a rule's arrays come here as they are)
+        return sum_to(x.astype(np.float32), shape=shape).astype(BFLOAT16)
     lead = x.ndim - len(shape)
     if lead == 1 and x.shape[1:] == shape:  # the bias of a layer
         return np.add.reduce(x, axis=0)

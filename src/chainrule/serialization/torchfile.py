@@ -25,7 +25,7 @@ __all__ = ["read_torch"]
 _STORAGES = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "bf16",
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "<i1",
-    "ByteStorage": "<u1", "BoolStorage": "?",
+    "ByteStorage": "<u1", "BoolStorage": "?", "UntypedStorage": "<u1",
 }  # fmt: skip
 
 
@@ -66,6 +66,13 @@ def _tensor(storage: Any, offset: int, size: Any, stride: Any, requires_grad: bo
     return t
 
 
+def _untyped_tensor(storage: Any, offset: int, size: Any, stride: Any, grad: bool, hooks: Any, dtype: Any) -> Any:
+    """A tensor of a dtype for which PyTorch has no kind of storage (uint16 …): the storage holds bytes."""
+    if not isinstance(dtype, dtypes.dtype) or storage.nbytes % dtype.itemsize:
+        raise FileFormatError("a tensor in the file does not fit its bytes")
+    return _tensor(storage.view(dtype.numpy), offset, size, stride, grad)
+
+
 def _parameter(data: Any, requires_grad: bool = True, *_: Any) -> Any:
     from ..nn.parameter import Parameter
 
@@ -92,6 +99,7 @@ class _Reader(pickle.Unpickler):
         self._storage, self._where = storage, where
         self._allowed: dict[tuple[str, str], Any] = {
             ("torch._utils", "_rebuild_tensor_v2"): _Maker(_tensor),
+            ("torch._utils", "_rebuild_tensor_v3"): _Maker(_untyped_tensor),
             ("torch._utils", "_rebuild_parameter"): _Maker(_parameter),
             ("collections", "OrderedDict"): _Maker(OrderedDict),
             ("collections", "defaultdict"): _Maker(lambda *_: {}),
@@ -157,7 +165,7 @@ def read_torch(data: bytes, where: str) -> Any:
         if key not in known:
             raw = archive.read(f"{root}data/{key}")
             if kind == "bf16":
-                known[key] = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+                known[key] = np.frombuffer(raw, "<u2").astype(np.uint16).view(dtypes.BFLOAT16)
             else:
                 known[key] = np.frombuffer(raw, kind).astype(np.dtype(np.dtype(kind).type))
             if known[key].size < size:

@@ -97,18 +97,19 @@ def pack(obj: Any) -> bytes:
     return safetensors.numpy.save(packer.arrays, metadata=about)
 
 
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1",
-           "BOOL": "?"}  # fmt: skip
+_DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1", "BOOL": "?",
+}  # fmt: skip
 
 
 def _array(name: str, about: dict[str, Any]) -> np.ndarray[Any, Any]:
     kind, data = about["dtype"], about["data"]
-    if kind == "BF16":  # the upper half of a float32
-        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(about["shape"])
     if kind not in _DTYPES:
         raise FileFormatError(f"tensor {name!r} has dtype {kind}, which chainrule does not have")
     native = np.dtype(np.dtype(_DTYPES[kind]).type)
-    return np.frombuffer(data, _DTYPES[kind]).astype(native).reshape(about["shape"])
+    array = np.frombuffer(data, _DTYPES[kind]).astype(native).reshape(about["shape"])
+    return array.view(dtypes.BFLOAT16) if kind == "BF16" else array
 
 
 def unpack(data: bytes, where: str) -> Any:
@@ -148,7 +149,7 @@ def _decode(x: Any, arrays: dict[str, Any]) -> Any:
     if kind == "parameter":
         from ..nn.parameter import Parameter
 
-        return Parameter(wrap(arrays[value]), arrays[value].dtype.kind == "f")
+        return Parameter(wrap(arrays[value]), arrays[value].dtype in dtypes.FLOATS)
     if kind == "array":
         return arrays[value]
     if kind == "float":
