@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import pickle
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 import numpy as np
 import pytest
@@ -95,6 +96,108 @@ def test_our_weights_load_in_pytorch(tmp_path):
     theirs.load_state_dict(safetensors.torch.load_file(tmp_path / "m.safetensors"))
     for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
         np.testing.assert_array_equal(a.detach().numpy(), b.detach().numpy())
+
+
+def _to_pytorch(obj):
+    buffer = io.BytesIO()
+    cr.save(obj, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64", "int8", "int16", "int32", "int64",
+                                   "uint8", "uint16", "uint32", "uint64", "bool"])  # fmt: skip
+def test_written_dtypes(dtype):
+    mine = cr.arange(-3, 9).reshape(3, 4).to(getattr(cr, dtype))
+    theirs = _to_pytorch({"x": mine, "t": mine.T, "0": mine[:0], "s": mine[1, 2]})
+    expected = torch.arange(-3, 9).reshape(3, 4).to(getattr(torch, dtype))
+    assert theirs["x"].dtype is expected.dtype
+    assert torch.equal(theirs["x"], expected)
+    assert torch.equal(theirs["t"], expected.T)
+    assert theirs["0"].shape == (0, 4)
+    assert torch.equal(theirs["s"], expected[1, 2])
+
+
+def test_written_views_share_memory():
+    x = cr.arange(12.0).reshape(3, 4)
+    theirs = _to_pytorch([x, x.T, x[1:, ::2], cr.flip(x, [0]), cr.ones(1, 3).expand(4, 3), cr.zeros(5)])
+    for a, b in zip(theirs, [x, x.T, x[1:, ::2], x.numpy()[::-1], cr.ones(4, 3), cr.zeros(5)]):
+        np.testing.assert_array_equal(a.numpy(), np.asarray(b))
+    theirs[0].fill_(7)
+    assert theirs[1].eq(7).all()
+    assert theirs[2].eq(7).all()
+    assert theirs[5].eq(0).all()
+
+
+def test_written_containers():
+    obj = {"a": [1, 2.5, "é", None, True, (1,), 2**80, b"", b"xyz"], "od": OrderedDict(z=1), "c": Counter("aab"),
+           "size": cr.Size([2, 3]), "set": {1}, 3: math.inf}  # fmt: skip
+    assert _to_pytorch(obj) == obj
+    got = _to_pytorch({"dtype": cr.float64, "device": cr.device("cpu"), "other": cr.device("cuda", 1)})
+    assert got == {"dtype": torch.float64, "device": torch.device("cpu"), "other": torch.device("cuda", 1)}
+    got = _to_pytorch([cr.nn.Parameter(cr.ones(2)), cr.nn.Parameter(cr.ones(2), False), cr.ones(2, requires_grad=True)])
+    assert [type(t) for t in got] == [torch.nn.Parameter, torch.nn.Parameter, torch.Tensor]
+    assert [t.requires_grad for t in got] == [True, False, True]
+
+
+def test_whole_checkpoints_both_ways(tmp_path):
+    def build(lib):
+        # no BatchNorm: behind one, the gradient of a bias is rounding, and Adam makes steps of that
+        net = lib.nn.Sequential(lib.nn.Linear(5, 4), lib.nn.Tanh(), lib.nn.Linear(4, 2))
+        opt = lib.optim.AdamW(net.parameters(), lr=0.01)
+        return net, opt, lib.optim.lr_scheduler.StepLR(opt, 2, 0.5)
+
+    def train(lib, net, opt, schedule):
+        for seed in range(3):
+            x = np.random.default_rng(seed).normal(size=(7, 5)).astype("f")
+            opt.zero_grad()
+            (net(lib.tensor(x)) ** 2).sum().backward()
+            opt.step()
+            schedule.step()
+
+    def state(net, opt, schedule, **more):
+        return {"model": net.state_dict(), "optimizer": opt.state_dict(), "schedule": schedule.state_dict(), **more}
+
+    def restore(saved, net, opt, schedule):
+        net.load_state_dict(saved["model"])
+        opt.load_state_dict(saved["optimizer"])
+        schedule.load_state_dict(saved["schedule"])
+
+    mine = build(cr)
+    train(cr, *mine)
+    cr.save(state(*mine, epoch=3), tmp_path / "c.pt")
+    theirs = build(torch)
+    saved = torch.load(tmp_path / "c.pt", weights_only=True)
+    assert saved["epoch"] == 3
+    restore(saved, *theirs)
+    train(torch, *theirs)
+    torch.save(state(*theirs, best=np.float64(0.5), history=np.arange(3)), tmp_path / "d.pt")
+    again = build(cr)
+    saved = cr.load(tmp_path / "d.pt")
+    assert saved["best"] == 0.5
+    np.testing.assert_array_equal(saved["history"], np.arange(3))
+    restore(saved, *again)
+    train(cr, *mine)
+    for run, lib in ((mine, cr), (again, cr), (theirs, torch)):
+        train(lib, *run)
+    for a, b, c in zip(mine[0].parameters(), again[0].parameters(), theirs[0].parameters(), strict=True):
+        np.testing.assert_allclose(a.detach().numpy(), c.detach().numpy(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(b.detach().numpy(), c.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_read_views_share_memory_and_tensors_keep_attributes():
+    x = torch.arange(12.0)
+    x.tag = "mine"
+    got = _through([x, x[::2], torch.nn.Buffer(torch.ones(2))])
+    got[0].fill_(7)
+    assert got[1].tolist() == [7.0] * 6
+    assert got[0].tag == "mine"
+    assert got[2].tolist() == [1.0, 1.0]
+
+
+def test_arrays_of_objects_are_refused():
+    with pytest.raises(cr.serialization.FileFormatError, match="holds more than numbers"):
+        _through(np.array([object()]))
 
 
 def test_whole_module_is_refused_by_name(tmp_path):

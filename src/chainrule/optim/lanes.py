@@ -240,6 +240,14 @@ class RuleOptimizer(Optimizer):
         lane.numbers, lane.seen = [], ()
         return lane
 
+    def _separate(self, state: Any) -> Any:
+        # A lane counts its steps once for all of its parameters. In a file those would be tensors that share memory,
+        # and PyTorch, which counts per parameter, would count on one counter as often as there are parameters.
+        if not isinstance(state, dict):
+            return state
+        counters = {k: wrap(v._array.copy()) for k, v in state.items() if isinstance(v, Variable) and not v._array.ndim}
+        return {**state, **counters}
+
     # --- the update -----------------------------------------------------------------------------------------------
 
     def _run(self, lane: Lane) -> None:

@@ -260,13 +260,19 @@ class Optimizer:
                 number.setdefault(id(p), len(number))
             packed["params"] = [number[id(p)] for p in group["params"]]
             groups.append(packed)
-        packed_state = {(number[id(k)] if isinstance(k, Variable) else k): v for k, v in self.state.items()}
+        packed_state = {
+            (number[id(k)] if isinstance(k, Variable) else k): self._separate(v) for k, v in self.state.items()
+        }
         result: dict[str, Any] = {"state": packed_state, "param_groups": groups}
         for hook in self._optimizer_state_dict_post_hooks.values():
             changed = hook(self, result)
             if changed is not None:
                 result = changed
         return result
+
+    def _separate(self, state: Any) -> Any:
+        """One parameter's state, as it is handed out."""
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what ``state_dict`` of an optimizer with the same groups gave.

@@ -7,6 +7,7 @@ from typing import Any
 
 from .problems import FileFormatError, RefusedError
 from .torchfile import read_torch
+from .torchwrite import write_torch
 from .tree import pack, unpack
 
 __all__ = ["save", "load"]
@@ -17,9 +18,11 @@ _PICKLED = b"chainrule pickle 1\n"
 def save(
     obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: int = 2, _use_new_zipfile_serialization: bool = True
 ) -> None:
-    """Write a state_dict, or any nesting of tensors, containers, numbers and strings, as a safetensors file.
+    """Write a state_dict, or any nesting of tensors, containers, numbers and strings.
 
-    A whole module (or anything else that has no safe form) is pickled, and then ``load`` wants ``weights_only=False``.
+    A path that ends in ``.safetensors`` gets a safetensors file; anything else PyTorch's own ``.pt`` format, which
+    ``torch.load(path, weights_only=True)`` opens. A whole module (or anything else that has no safe form) is pickled,
+    and then ``load`` wants ``weights_only=False``.
 
     Args:
         obj: what to save.
@@ -27,19 +30,20 @@ def save(
             it holds either the old content or the new one.
 
     >>> import chainrule as torch, tempfile, os
-    >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
+    >>> path = os.path.join(tempfile.mkdtemp(), "weights.pt")
     >>> torch.save({"w": torch.tensor([1.0, 2.0])}, path)
     >>> torch.load(path)
     {'w': tensor([1., 2.])}
     """
+    name = "" if hasattr(f, "write") else os.fspath(f)
     try:
-        data = pack(obj)
+        data = pack(obj) if str(name).endswith(".safetensors") else write_torch(obj)
     except TypeError as unsafe:
         data = _pickle(obj, unsafe)
     if hasattr(f, "write"):
         f.write(data)
         return
-    write_whole(os.fspath(f), data)
+    write_whole(name, data)
 
 
 def _pickle(obj: Any, unsafe: TypeError) -> bytes:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..core import dtypes
 from ..core.variable import wrap
+from . import numpyparts
 from .problems import FileFormatError, RefusedError
 
 __all__ = ["read_torch"]
@@ -25,7 +26,8 @@ __all__ = ["read_torch"]
 _STORAGES = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "bf16",
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "<i1",
-    "ByteStorage": "<u1", "BoolStorage": "?", "UntypedStorage": "<u1",
+    "ByteStorage": "<u1", "BoolStorage": "?", "ComplexFloatStorage": "<c8", "ComplexDoubleStorage": "<c16",
+    "UntypedStorage": "<u1",
 }  # fmt: skip
 
 
@@ -54,15 +56,37 @@ class _Kind:
 
 
 def _tensor(storage: Any, offset: int, size: Any, stride: Any, requires_grad: bool = False, *_: Any) -> Any:
+    """A tensor over the storage's memory, shared with the other tensors of that storage as in PyTorch."""
     flat = storage
-    if len(size) != len(stride) or any(n < 0 for n in (*size, *stride, offset)):
+    if len(size) != len(stride) or any(type(n) is not int or n < 0 for n in (*size, *stride, offset)):
         raise FileFormatError("a tensor in the file has an impossible shape")
     last = offset + sum((n - 1) * s for n, s in zip(size, stride)) if 0 not in size else offset - 1
     if last >= flat.size:
         raise FileFormatError("a tensor in the file reaches beyond its data")
-    view = np.lib.stride_tricks.as_strided(flat[offset:], size, [s * flat.itemsize for s in stride])
-    t = wrap(np.array(view, order="C").reshape(size))
-    t._requires = bool(requires_grad) and t._array.dtype in dtypes.FLOATS
+    strides = [s * flat.itemsize for s in stride]
+    if 0 in size:
+        array = np.empty(size, flat.dtype)
+    else:
+        array = np.ndarray(size, flat.dtype, flat, offset * flat.itemsize, strides)  # checks the bounds once more
+    try:
+        dtypes.from_numpy(array.dtype)
+    except TypeError:
+        raise FileFormatError(f"a tensor in the file has dtype {array.dtype}, which chainrule does not have") from None
+    t = wrap(array)
+    t._requires = bool(requires_grad) and array.dtype in dtypes.FLOATS
+    return t
+
+
+def _with_attributes(call: Any, kind: Any, args: Any, attributes: Any) -> Any:
+    """A tensor that carries attributes of its own: made by another of these functions, then given plain values."""
+    if not isinstance(call, _Maker):
+        raise FileFormatError("a tensor in the file is made by something unknown")
+    t = call(*args)
+    named = attributes[0] if isinstance(attributes, tuple) and attributes else attributes
+    if isinstance(named, dict):
+        for name, value in named.items():
+            if isinstance(name, str) and not name.startswith("_") and not hasattr(type(t), name):
+                t.__dict__[name] = value
     return t
 
 
@@ -79,10 +103,19 @@ def _parameter(data: Any, requires_grad: bool = True, *_: Any) -> Any:
     return Parameter(data, bool(requires_grad))
 
 
-def _device(name: str = "cpu", *_: Any) -> Any:
+def _device(name: str = "cpu", index: Any = None, *_: Any) -> Any:
     from ..core.device import device
 
-    return device(name)
+    return device(str(name), index if type(index) is int else None)
+
+
+def _encoded(text: Any, encoding: Any = "latin1") -> bytes:
+    """How pickle's older protocols write bytes."""
+    return bytes(str(text), "latin1" if encoding in ("latin1", "latin-1") else "utf-8")
+
+
+def _refuse_call(*_: Any) -> Any:
+    raise FileFormatError("a class in the file is called where it may only be named")
 
 
 def _size(items: Any = ()) -> Any:
@@ -97,10 +130,19 @@ class _Reader(pickle.Unpickler):
     def __init__(self, data: bytes, storage: Callable[[str, str, int], Any], where: str) -> None:
         super().__init__(io.BytesIO(data))
         self._storage, self._where = storage, where
+        self.arrays = False  # whether the structure holds NumPy arrays
         self._allowed: dict[tuple[str, str], Any] = {
             ("torch._utils", "_rebuild_tensor_v2"): _Maker(_tensor),
             ("torch._utils", "_rebuild_tensor_v3"): _Maker(_untyped_tensor),
             ("torch._utils", "_rebuild_parameter"): _Maker(_parameter),
+            ("torch._utils", "_rebuild_parameter_with_state"): _Maker(_parameter),
+            ("torch._tensor", "_rebuild_from_type_v2"): _Maker(_with_attributes),
+            ("torch", "Tensor"): _Maker(_refuse_call),
+            ("torch.nn.parameter", "Parameter"): _Maker(_refuse_call),
+            ("torch.nn.parameter", "Buffer"): _Maker(_refuse_call),
+            ("_codecs", "encode"): _Maker(_encoded),
+            ("builtins", "complex"): _Maker(complex),
+            ("builtins", "bytes"): _Maker(lambda: b""),
             ("collections", "OrderedDict"): _Maker(OrderedDict),
             ("collections", "defaultdict"): _Maker(lambda *_: {}),
             ("collections", "Counter"): _Maker(Counter),
@@ -117,6 +159,9 @@ class _Reader(pickle.Unpickler):
         )
         if known is not None:
             return known
+        if (module, name) in numpyparts.NAMES:
+            self.arrays = True
+            return _Maker(numpyparts.NAMES[module, name])
         if module in ("torch", "torch.storage") and name in _STORAGES:
             return _Kind(_STORAGES[name])
         if module == "torch" and isinstance(getattr(dtypes, name, None), dtypes.dtype):
@@ -159,21 +204,24 @@ def read_torch(data: bytes, where: str) -> Any:
         raise RefusedError(f"{where}: refused to load a TorchScript program; save the state_dict instead")
     if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
         raise FileFormatError(f"{where} was written on a big-endian machine")
-    known: dict[str, Any] = {}
+    known: dict[tuple[str, str], Any] = {}
 
     def storage(kind: str, key: str, size: int) -> Any:
-        if key not in known:
+        if (kind, key) not in known:
             raw = archive.read(f"{root}data/{key}")
             if kind == "bf16":
-                known[key] = np.frombuffer(raw, "<u2").astype(np.uint16).view(dtypes.BFLOAT16)
+                found = np.frombuffer(raw, "<u2").astype(np.uint16).view(dtypes.BFLOAT16)
             else:
-                known[key] = np.frombuffer(raw, kind).astype(np.dtype(np.dtype(kind).type))
-            if known[key].size < size:
+                found = np.frombuffer(raw, kind).astype(np.dtype(np.dtype(kind).type))
+            if found.size < size:
                 raise FileFormatError(f"{where} is damaged: storage {key} is shorter than announced")
-        return known[key]
+            known[kind, key] = found
+        return known[kind, key]
 
     try:
-        return _Reader(archive.read(structure), storage, where).load()
+        reader = _Reader(archive.read(structure), storage, where)
+        found = reader.load()
+        return numpyparts.unshell(found) if reader.arrays else found
     except FileFormatError as error:
         if str(error).startswith(where):
             raise
