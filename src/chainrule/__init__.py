@@ -77,7 +77,7 @@ _LAZY["OutOfMemoryError"] = "cuda"
 _LAZY |= dict.fromkeys(
     (
         "are_deterministic_algorithms_enabled", "get_default_device", "get_float32_matmul_precision",
-        "get_num_interop_threads", "get_num_threads", "is_inference", "is_same_size", "is_storage",
+        "get_num_interop_threads", "get_num_threads", "is_inference", "is_storage",
         "set_default_device", "set_default_tensor_type", "set_float32_matmul_precision", "set_flush_denormal",
         "set_num_interop_threads", "set_num_threads", "set_warn_always", "typename", "unravel_index",
         "use_deterministic_algorithms",

@@ -14,7 +14,7 @@ from .core.variable import Variable
 
 __all__ = [
     "are_deterministic_algorithms_enabled", "get_default_device", "get_float32_matmul_precision",
-    "get_num_interop_threads", "get_num_threads", "is_inference", "is_same_size", "is_storage", "set_default_device",
+    "get_num_interop_threads", "get_num_threads", "is_inference", "is_storage", "set_default_device",
     "set_default_tensor_type", "set_float32_matmul_precision", "set_flush_denormal", "set_num_interop_threads",
     "set_num_threads", "set_warn_always", "typename", "unravel_index", "use_deterministic_algorithms",
 ]  # fmt: skip
@@ -108,14 +108,11 @@ def is_inference(input: Any) -> bool:
     return input.is_inference()
 
 
-def is_same_size(input: Any, other: Any) -> bool:
-    """Whether the shapes are equal."""
-    return input._array.shape == other._array.shape
-
-
 def is_storage(obj: Any) -> bool:
-    """False: there are no storages here."""
-    return False
+    """Whether ``obj`` is a storage."""
+    from .core.storage import TypedStorage, UntypedStorage
+
+    return isinstance(obj, (TypedStorage, UntypedStorage))
 
 
 def typename(obj: Any) -> str:

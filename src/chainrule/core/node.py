@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-from .dtypes import BFLOAT16
 from .locate import Place, place_of
+from .node_names import torch_name
 from .untyped import TUPLE
 
 if TYPE_CHECKING:
     from .op import Op
 
-__all__ = ["Node", "named"]
+__all__ = ["Node", "named", "rename"]
 
 
 class Node:
@@ -57,7 +57,7 @@ class Node:
 
     def name(self) -> str:
         """PyTorch's way of naming it: ``MulBackward0``; it numbers the overloads of a function."""
-        return _OVERLOADS.get(self.op.name, _plain)(self)
+        return torch_name(self) if type(self) is Node else type(self).__name__
 
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
@@ -108,43 +108,16 @@ def named(node: Node) -> Node:
     Nodes get such a class when somebody looks at them; while training nobody does, and all stay plain Nodes.
     """
     if type(node) is Node:
-        name = node.name().rsplit("::", 1)[-1]
-        kind = _classes.get(name)
-        if kind is None:
-            kind = _classes[name] = type(name, (Node,), {"__slots__": (), "__module__": Node.__module__})
-        node.__class__ = kind
+        rename(node, torch_name(node))
     return node
 
 
-def _plain(node: Node) -> str:
-    return node.op.node_name
-
-
-def _cast(node: Node) -> str:
-    """``ToCopyBackward0``; what rounds an op's result to bfloat16 has the name of that op."""
-    source: Any = node.edges[0][0] if type(node.edges[0]) is TUPLE else node.edges[0]
-    rounds = node.out[1] is BFLOAT16 and isinstance(source, Node) and source.op is not node.op
-    here = rounds and source.code is node.code and source.lasti == node.lasti
-    return source.name() if here else "ToCopyBackward0"
-
-
-def _by_dim(node: Node) -> str:
-    """``SumBackward0`` of all entries, ``SumBackward1`` over some axes."""
-    return node.op.node_name[:-1] + ("0" if node.params.get("dim") is None else "1")
-
-
-def _by_exponent(node: Node) -> str:
-    """``PowBackward0`` for a number as exponent, ``PowBackward1`` for a tensor."""
-    tensor = node.edges[1] is not None or (node.consts is not None and hasattr(node.consts[1], "shape"))
-    return "PowBackward1" if tensor else "PowBackward0"
-
-
-_OVERLOADS: dict[str, Callable[[Node], str]] = {
-    "sum": _by_dim, "mean": _by_dim, "prod": _by_dim, "pow": _by_exponent, "cast": _cast,
-    "clamp": lambda node: "ClampBackward1", "norm": lambda node: "LinalgVectorNormBackward0",
-    "amax": lambda node: "MaxBackward1" if node.params.get("dim") is None else "AmaxBackward0",
-    "amin": lambda node: "MinBackward1" if node.params.get("dim") is None else "AminBackward0",
-}  # fmt: skip
+def rename(node: Node, name: str) -> None:
+    """Give a node a name of its own: what a function is called that consists of several ops here."""
+    kind = _classes.get(name)
+    if kind is None:
+        kind = _classes[name] = type(name, (Node,), {"__slots__": (), "__module__": Node.__module__})
+    node.__class__ = kind
 
 
 class AccumulateGrad:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from . import dispatch
+from .node_names import plain
 
 __all__ = ["REQUIRED", "Op", "OpFunction", "Rule", "op", "registry"]
 
@@ -140,7 +141,7 @@ class Op:
     @property
     def node_name(self) -> str:
         """PyTorch's way of naming a node of this op: ``MulBackward0``."""
-        return "".join(part.capitalize() for part in self.name.split("_")) + "Backward0"
+        return plain(self.name)
 
     @property
     def fills_zeros(self) -> bool:

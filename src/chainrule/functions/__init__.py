@@ -11,6 +11,7 @@ from typing import Any
 
 from .inplace import make_inplace
 from .keywords import with_numpy_keywords
+from .node_names import with_node_name
 
 FAMILIES = (
     "creation",
@@ -23,6 +24,8 @@ FAMILIES = (
     "activation",
     "statistics",
     "layout",
+    "strided",
+    "flags",
     "joining",
     "indexing",
     "scattering",
@@ -36,13 +39,17 @@ FAMILIES = (
 """The files of this room, in the order in which they are loaded."""
 
 
+def _dressed(name: str, function: Any) -> Any:
+    return with_node_name(name, with_numpy_keywords(name, function))
+
+
 def namespace() -> dict[str, Any]:
     """Every torch-named function, by name."""
     found: dict[str, Any] = {}
     for family in FAMILIES:
         module = importlib.import_module(f".{family}", __name__)
         for name in module.__all__:
-            found[name] = with_numpy_keywords(name, getattr(module, name))
+            found[name] = _dressed(name, getattr(module, name))
     return found
 
 
@@ -51,7 +58,7 @@ def attach(tensor_class: type) -> None:
     for family in FAMILIES:
         module = importlib.import_module(f".{family}", __name__)
         for name in getattr(module, "METHODS", ()):
-            setattr(tensor_class, name, with_numpy_keywords(name, getattr(module, name)))
+            setattr(tensor_class, name, _dressed(name, getattr(module, name)))
         for name in getattr(module, "INPLACE", ()):
             setattr(tensor_class, name + "_", make_inplace(getattr(module, name)))
         for special, function in getattr(module, "OPERATORS", {}).items():

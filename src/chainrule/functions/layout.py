@@ -16,7 +16,7 @@ from ..ops import layout as ops
 from ._args import axis, infer, need_tensor, sizes
 
 __all__ = [
-    "adjoint", "as_strided", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_shapes", "broadcast_tensors",
+    "adjoint", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_shapes", "broadcast_tensors",
     "broadcast_to",
     "diag", "diag_embed", "diagflat", "diagonal", "flatten", "flip", "fliplr", "flipud", "moveaxis", "movedim",
     "narrow_copy", "permute", "ravel", "repeat_interleave", "reshape", "roll", "rot90", "squeeze", "swapaxes",
@@ -24,7 +24,7 @@ __all__ = [
     "trace",
 ]  # fmt: skip
 METHODS = (
-    "adjoint", "as_strided", "broadcast_to", "diag", "diag_embed", "diagflat", "diagonal", "expand", "expand_as",
+    "adjoint", "broadcast_to", "diag", "diag_embed", "diagflat", "diagonal", "expand", "expand_as",
     "flatten", "flip",
     "fliplr", "flipud", "moveaxis", "movedim", "narrow_copy", "permute", "ravel", "repeat", "repeat_interleave",
     "reshape", "reshape_as", "roll", "rot90", "squeeze", "swapaxes", "swapdims", "t", "tile", "trace", "transpose",
@@ -598,29 +598,6 @@ def unfold(self: Any, dimension: int, size: int, step: int) -> Any:
         raise RuntimeError(f"step is {step} but must be > 0")
     x = self if shape else ops.reshape(self, shape=(1,))
     return ops.unfold(x, dim=d, size=int(size), step=int(step)) if shape else ops.reshape(x, shape=(size,))
-
-
-def as_strided(input: Any, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Any:
-    """Entry (i, j, …) is the tensor's flat entry at offset + Σ index · stride (a copy, of contiguous tensors only)."""
-    from .indexing import getitem
-
-    x = need_tensor(input, "as_strided")
-    if not x._array.flags.c_contiguous:
-        raise RuntimeError(
-            message("as_strided of a tensor that is not contiguous is not supported", fix="Call .contiguous() first.")
-        )
-    place = np.full(tuple(size), storage_offset or 0, np.int64)
-    for k, (n, step) in enumerate(zip(size, stride, strict=True)):
-        place += (np.arange(n) * step).reshape((-1,) + (1,) * (len(size) - k - 1))
-    if place.size and (place.min() < 0 or place.max() >= x._array.size):
-        raise RuntimeError(
-            f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {storage_offset or 0}, "
-            "and itemsize "
-            f"{x._array.itemsize} requiring a storage size of {(int(place.max()) + 1) * x._array.itemsize} are out of "
-            f"bounds for storage of size {x._array.nbytes}"
-        )
-    flat = ops.reshape(x, shape=(x._array.size,))
-    return getitem(flat, wrap(place)) if len(size) else getitem(flat, int(place))
 
 
 def narrow_copy(input: Any, dim: int, start: int, length: int) -> Any:

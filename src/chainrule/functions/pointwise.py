@@ -145,12 +145,12 @@ def positive(input: Any) -> Any:
     return input
 
 
-def real(input: Any) -> Any:
+def conj(input: Any) -> Any:
     """The tensor itself: there are no complex ones here."""
-    return need_tensor(input, "real")
+    return need_tensor(input, "conj")
 
 
-conj = resolve_conj = resolve_neg = real
+resolve_conj = resolve_neg = conj
 
 
 def isreal(input: Any) -> Any:
@@ -401,12 +401,12 @@ for _alias, _target in _ALIASES.items():
 _MORE = (
     "add", "sub", "div", "float_power", "round", "clamp", "clamp_min", "clamp_max", "masked_fill", "nan_to_num", "lerp",
     "addcmul", "addcdiv", "logit", "mvlgamma", "dist", "equal", "isclose", "allclose", "positive",
-    "real", "conj", "resolve_conj", "resolve_neg", "isreal", "is_nonzero", "angle",
+    "conj", "resolve_conj", "resolve_neg", "isreal", "is_nonzero", "angle",
 )  # fmt: skip
 METHODS = (*_BINARY, *_MORE, *_ALIASES)
 INPLACE = tuple(
     n for n in (*_TABLE, *_MORE, *_ALIASES)
-    if n not in ("signbit", "dist", "equal", "isclose", "allclose", "positive", "real", "conj", "resolve_conj",
+    if n not in ("signbit", "dist", "equal", "isclose", "allclose", "positive", "conj", "resolve_conj",
                  "resolve_neg", "isreal", "is_nonzero", "angle", "logaddexp", "logaddexp2", "maximum", "minimum",
                  "fmax", "fmin")
 )  # fmt: skip

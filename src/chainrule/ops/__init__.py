@@ -22,6 +22,7 @@ from . import (
     select,
     softmax,
     special,
+    strided,
     trigonometry,
 )
 
@@ -47,5 +48,6 @@ __all__ = [
     "rnn",
     "softmax",
     "special",
+    "strided",
     "trigonometry",
 ]
