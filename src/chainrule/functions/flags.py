@@ -14,7 +14,8 @@ from ._args import need_tensor
 __all__ = ["dequantize", "get_device", "imag", "is_conj", "is_distributed", "is_neg", "conj_physical", "real"]
 
 _NEVER = (
-    "is_ipu", "is_maia", "is_mkldnn", "is_mps", "is_mtia", "is_nested", "is_sparse_csr", "is_vulkan", "is_xla", "is_xpu",
+    "is_ipu", "is_maia", "is_mkldnn", "is_mps", "is_mtia", "is_nested", "is_sparse_csr", "is_vulkan", "is_xla",
+    "is_xpu",
     "volatile",
 )  # fmt: skip
 _SPARSE_ONLY = {

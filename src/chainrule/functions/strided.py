@@ -19,7 +19,8 @@ from .creation import empty_strided, to_array
 
 __all__ = ["as_strided", "as_strided_", "as_strided_scatter", "empty_permuted", "is_same_size", "resize_as_"]
 METHODS = (
-    "as_strided", "as_strided_", "as_strided_scatter", "const_data_ptr", "dim_order", "is_same_size", "is_set_to", "new",
+    "as_strided", "as_strided_", "as_strided_scatter", "const_data_ptr", "dim_order", "is_same_size", "is_set_to",
+    "new",
     "new_empty_strided", "resize", "resize_", "resize_as", "resize_as_", "set_", "storage", "sum_to_size",
     "untyped_storage", "apply_", "map_", "map2_", "as_subclass",
 )  # fmt: skip
