@@ -131,3 +131,50 @@ BROADCASTS = [
     ((), ()), ((3,), ()), ((), (2, 3)), ((3,), (2, 3)), ((2, 3), (2, 1)), ((2, 1, 3), (4, 1)), ((1,), (3,)),
     ((0,), (1,)), ((2, 0), (0,)), ((2, 0), ()), ((2, 3, 4), (2, 3, 4)),
 ]  # fmt: skip
+
+
+def layers(build, dtype="float64"):
+    """``build(M)`` in each library, with the same repr, state keys and values: (ours, theirs)."""
+    theirs, ours = build(torch), build(chainrule)
+    for module in (theirs, ours):
+        module.to(getattr(torch if module is theirs else chainrule, dtype))
+    assert repr(ours) == repr(theirs)
+    state = theirs.state_dict()
+    assert [(k, tuple(v.shape), str(v.dtype)) for k, v in ours.state_dict().items()] == [
+        (k, tuple(v.shape), str(v.dtype)) for k, v in state.items()
+    ]
+    assert [n for n, _ in ours.named_parameters()] == [n for n, _ in theirs.named_parameters()]
+    ours.load_state_dict({k: chainrule.tensor(v.numpy()) for k, v in state.items()})
+    return ours, theirs
+
+
+def compare_layers(build, arrays, what="", ulps=64, order=2, train=True, dtype="float64", call=None):
+    """Layers in both libraries: repr, state, outputs, gradients of inputs and parameters, and the state afterwards."""
+    ours, theirs = layers(build, dtype)
+    what = what or repr(theirs)
+    count = len(list(theirs.parameters()))
+    for module in (ours, theirs):
+        module.train(train)
+
+    def run(M, *tensors):
+        module = theirs if M is torch else ours
+        for (name, _), p in zip(list(module.named_parameters()), tensors[:count], strict=True):
+            path, _, leaf = name.rpartition(".")
+            module.get_submodule(path)._parameters[leaf] = p
+        out = module(*tensors[count:]) if call is None else call(module, *tensors[count:])
+        return list(out) if isinstance(out, tuple) else out
+
+    weights = [p.detach().numpy() for p in theirs.parameters()]
+    inputs = [a.astype(dtype) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in arrays]
+    compare(run, [*weights, *inputs], what, ulps, order)
+    for (key, o), t in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+        assert_same(o, t, f"{what}: {key}", ulps)
+
+
+def same_error(call):
+    """``call(M)`` raises in both libraries: the same built-in type and the same first line."""
+    with np.testing.assert_raises(Exception) as theirs:
+        call(torch)
+    with np.testing.assert_raises(type(theirs.exception)) as ours:
+        call(chainrule)
+    assert str(ours.exception).split("\n")[0] == str(theirs.exception).split("\n")[0]

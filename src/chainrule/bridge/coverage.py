@@ -27,7 +27,7 @@ _DIFFERS = """\
   itself comes back as it is (its backward pass lies outside). PyTorch's compiler options are accepted, without effect.
 * **`vmap`** is left out: it needs a batching rule per op. Write the batch as an axis.
 * **`distributions`**: Gamma, Chi2, Beta, Dirichlet and StudentT sample without gradients (no `rsample`).
-* **`jit`, `fx`, `export`, `onnx`, `hub`, `distributed`, `DataParallel`** are left out.
+* **`jit`, `fx`, `export`, `onnx`, `hub`, `distributed`** are left out.
 * **`t.grad_fn`** has PyTorch's names where an op is one op in both; what is composed differently is named differently.
 * A name that is not here raises AttributeError, says whether PyTorch has it, and names the nearest that is here.
 """

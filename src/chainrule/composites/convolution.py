@@ -14,7 +14,8 @@ from ..ops import layout
 from ..ops.pad import pad_constant
 
 __all__ = [
-    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "fold", "unfold",
+    "conv1d", "conv2d", "conv3d", "conv_tbc", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "fold",
+    "unfold",
 ]  # fmt: skip
 
 
@@ -252,6 +253,12 @@ def conv_transpose3d(
 
 
 # --- windows as columns -----------------------------------------------------------------------------------------
+
+
+def conv_tbc(input: Any, weight: Any, bias: Any, pad: int = 0) -> Any:
+    """Cross-correlation of signals (T, N, C) with kernels (K, C, C′): (T′, N, C′). ``pad`` zeros on both sides."""
+    x, w = layout.permute(input, dims=(1, 2, 0)), layout.permute(weight, dims=(2, 1, 0))
+    return layout.permute(conv1d(x, w, bias, padding=pad), dims=(2, 0, 1))
 
 
 def _taps(channels: int, kernel: tuple[int, ...], dtype: Any) -> Any:

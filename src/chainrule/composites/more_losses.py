@@ -15,12 +15,13 @@ from ..ops import elementwise, gather, join, layout, reduce
 from ..ops.compare import where
 from ..ops.loss import bce_logits, reduce_loss
 from ..ops.reduce import sum as sum_op
+from .distances import pairwise_distance
 from .losses import reduction_of
 
 __all__ = [
-    "cosine_embedding_loss", "cosine_similarity", "ctc_loss", "gaussian_nll_loss", "hinge_embedding_loss", "kl_div",
+    "cosine_embedding_loss", "ctc_loss", "gaussian_nll_loss", "hinge_embedding_loss", "kl_div",
     "margin_ranking_loss", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
-    "pairwise_distance", "poisson_nll_loss", "soft_margin_loss", "triplet_margin_loss",
+    "poisson_nll_loss", "soft_margin_loss", "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
 ]  # fmt: skip
 
@@ -238,28 +239,7 @@ def multilabel_margin_loss(
     return reduce_loss(losses if batched else layout.reshape(losses, shape=()), reduction)
 
 
-# --- distances -------------------------------------------------------------------------------------------------
-
-
-def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
-    """x₁ · x₂ / (max(‖x₁‖, ε) · max(‖x₂‖, ε)) along ``dim``."""
-
-    def unit(x: Any) -> Any:
-        size = reduce.norm(x, p=2.0, dim=(dim % x._array.ndim,), keepdim=True)
-        return x / where(size > eps, size, eps)
-
-    ndim = max(x1._array.ndim, x2._array.ndim)
-    if not -ndim <= dim < ndim:
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-ndim}, {ndim - 1}], but got {dim})")
-    shape = np.broadcast_shapes(x1._array.shape, x2._array.shape)
-    a, b = (t if t._array.shape == shape else layout.expand(t, shape=shape) for t in (x1, x2))
-    return _total(unit(a) * unit(b), dim)
-
-
-def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Any:
-    """‖x₁ − x₂ + ε‖ₚ over the last axis."""
-    d = x1 - x2 + eps
-    return reduce.norm(d, p=float(p), dim=_last(d), keepdim=keepdim)
+# --- of distances ---------------------------------------------------------------------------------------------
 
 
 def cosine_embedding_loss(

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.rng import numpy_generator
 from ..core.variable import wrap
-from ..errors import ShapeError, message
+from ..errors import ShapeError, UsageError, message
 from ..ops import gather as gather_ops
 from ..ops import layout
 from ..ops import pool as ops
@@ -19,8 +20,9 @@ from .convolution import tuple_of
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
-    "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d",
-    "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d",
+    "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "fractional_max_pool2d", "fractional_max_pool3d",
+    "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d",
+    "max_unpool3d",
 ]  # fmt: skip
 
 
@@ -244,11 +246,83 @@ def _adaptive_max(n: int, input: Any, output_size: Any, return_indices: bool = F
         window = tuple(slice(*bounds[a][i]) for a, i in enumerate(cell))
         part = x._array[(..., *window)].reshape(*lead, -1)
         index[(..., *cell)] = places[window].ravel()[part.argmax(-1)]
-    flat = gather_ops.gather(
-        layout.reshape(x, shape=(*lead, -1)), wrap(index.reshape(*lead, -1)), dim=2
-    )  # fmt: skip
+    return _picked(input, x, wrap(index.reshape(*lead, math.prod(size))), size, return_indices)
+
+
+# --- fractional ------------------------------------------------------------------------------------------------
+
+
+def _fractional_windows(u: Any, m: int, t: int, k: int) -> Any:
+    """Where the t windows of length k begin on an axis of length m, one row per random number u in [0, 1)."""
+    if t == 1:
+        return np.full((*u.shape, 1), m - k)
+    step = u.dtype.type(m - k) / u.dtype.type(t - 1)
+    start = ((np.arange(t, dtype=u.dtype) + u[..., None]) * step).astype(int) - (u * step).astype(int)[..., None]
+    start[..., -1] = m - k
+    return start
+
+
+def _fractional(
+    n: int,
+    input: Any,
+    kernel_size: Any,
+    output_size: Any = None,
+    output_ratio: Any = None,
+    return_indices: bool = False,
+    _random_samples: Any = None,
+) -> Any:
+    """The largest entry of windows that begin at random places, as many as ``output_size`` (or that ratio) says."""
+    name = f"fractional_max_pool{n}d"
+    if output_size is None and output_ratio is None:
+        raise UsageError(f"{name} requires specifying either an output_size or an output_ratio")
+    x = _batched(n, input)
+    space, lead = x._array.shape[2:], x._array.shape[:2]
+    if output_size is None:
+        ratios = (output_ratio,) * n if isinstance(output_ratio, (int, float)) else tuple(output_ratio)
+        if len(ratios) > n:
+            raise UsageError(f"{name} requires output_ratio to either be a single Int or tuple of Ints.")
+        output_size = [int(m * r) for m, r in zip(space, ratios, strict=True)]
+    kernel, size = tuple_of(kernel_size, n, "kernel_size"), tuple_of(output_size, n, "output_size")
+    for axis, k, t, m in zip(("time", "height", "width")[3 - n :], kernel, size, space, strict=True):
+        if t + k - 1 > m:
+            raise ShapeError(message(f"{name}(): pool {axis} {k} too large relative to input {axis} {m}"))
+    if _random_samples is None:
+        u = numpy_generator(None).random((*lead, n)).astype(x._array.dtype)
+    else:
+        u = _random_samples._array
+    # PyTorch gives the first random number to the last axis in two dimensions, and to the first axis in three.
+    order = (1, 0) if n == 2 else (0, 1, 2)
+    place: Any = np.zeros((*lead, *(1,) * (2 * n)), int)
+    for axis in range(n):
+        first = _fractional_windows(u[..., order[axis]], space[axis], size[axis], kernel[axis])
+        at = first[..., None] + np.arange(kernel[axis])  # (N, C, t, k)
+        spread = [1] * (2 * n)
+        spread[axis], spread[n + axis] = at.shape[2:]
+        place = place * space[axis] + at.reshape(*lead, *spread)
+    place = place.reshape(*lead, math.prod(size), math.prod(kernel))
+    flat = x._array.reshape(*lead, math.prod(space))
+    entries = np.take_along_axis(flat, place.reshape(*lead, -1), 2).reshape(place.shape)
+    index = np.take_along_axis(place, entries.argmax(-1)[..., None], 3)[..., 0]
+    return _picked(input, x, wrap(index), size, return_indices)
+
+
+def _picked(input: Any, x: Any, index: Any, size: tuple[int, ...], return_indices: bool) -> Any:
+    """The entries at ``index`` (N, C, ΠT) of the flattened planes, in windows of ``size``; their index as well."""
+    lead = x._array.shape[:2]
+    flat = gather_ops.gather(layout.reshape(x, shape=(*lead, math.prod(x._array.shape[2:]))), index, dim=2)
     out = _as_given(input, layout.reshape(flat, shape=(*lead, *size)))
-    return (out, _as_given(input, wrap(index))) if return_indices else out
+    return (out, _as_given(input, wrap(index._array.reshape(*lead, *size)))) if return_indices else out
+
+
+def _with_indices(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """``function`` that always returns the indices too."""
+
+    def both(*args: Any, return_indices: bool = False, **kwargs: Any) -> Any:
+        return function(*args, return_indices=True, **kwargs)
+
+    both.__name__ = both.__qualname__ = name
+    both.__doc__ = f"``{function.__name__}`` with the position of each entry: (values, indices)."
+    return both
 
 
 def _family(implementation: Callable[..., Any], stem: str) -> list[Callable[..., Any]]:
@@ -271,3 +345,11 @@ avg_pool1d, avg_pool2d, avg_pool3d = _family(_avg_pool, "avg_pool")
 lp_pool1d, lp_pool2d, lp_pool3d = _family(_lp_pool, "lp_pool")
 adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = _family(_adaptive_avg, "adaptive_avg_pool")
 adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = _family(_adaptive_max, "adaptive_max_pool")
+_, fractional_max_pool2d, fractional_max_pool3d = _family(_fractional, "fractional_max_pool")
+
+for _stem in ("max_pool", "adaptive_max_pool", "fractional_max_pool"):
+    for _n in (1, 2, 3):
+        if f"{_stem}{_n}d" in globals():
+            _name = f"{_stem}{_n}d_with_indices"
+            globals()[_name] = _with_indices(globals()[f"{_stem}{_n}d"], _name)
+            __all__.append(_name)

@@ -16,8 +16,8 @@ from ..ops.pad import pad_constant, source_index, take_axis
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
 __all__ = [
-    "channel_shuffle", "interpolate", "pad", "pixel_shuffle", "pixel_unshuffle", "upsample", "upsample_bilinear",
-    "upsample_nearest",
+    "channel_shuffle", "interpolate", "native_channel_shuffle", "pad", "pixel_shuffle", "pixel_unshuffle", "upsample",
+    "upsample_bilinear", "upsample_nearest",
 ]  # fmt: skip
 
 
@@ -267,3 +267,6 @@ def channel_shuffle(input: Any, groups: int) -> Any:
     x = layout.reshape(input, shape=(n, groups, c // groups, *rest))
     x = layout.permute(x, dims=(0, 2, 1, *range(3, 3 + len(rest))))
     return layout.reshape(x, shape=(n, c, *rest))
+
+
+native_channel_shuffle = channel_shuffle

@@ -12,11 +12,24 @@ __all__ = ["NodeHooks", "RemovableHandle", "add_hook"]
 
 
 class RemovableHandle:
-    """Removes one hook from the dict it was put in. The dict is held weakly, so a handle keeps nothing alive."""
+    """Removes one hook from the dict it was put in, which it holds weakly where it can: it keeps no module alive."""
 
     def __init__(self, hooks: dict[int, Any]) -> None:
         self.id = tick()
-        self._hooks: Any = weakref.ref(hooks) if isinstance(hooks, _Hooks) else (lambda: hooks)
+        self._hold(hooks)
+
+    def _hold(self, hooks: Any) -> None:
+        try:
+            self._hooks: Any = weakref.ref(hooks)
+        except TypeError:  # a plain dict cannot be referenced weakly; None is that of a handle which outlived its dict
+            self._hooks = lambda: hooks
+
+    def __getstate__(self) -> Any:
+        return self._hooks(), self.id
+
+    def __setstate__(self, saved: Any) -> None:
+        self.id = saved[1]
+        self._hold(saved[0])
 
     def remove(self) -> None:
         """Take the hook away; a second call does nothing."""
@@ -29,10 +42,6 @@ class RemovableHandle:
 
     def __exit__(self, *exc: object) -> None:
         self.remove()
-
-
-class _Hooks(dict[int, Any]):
-    """A dict that can be weakly referenced."""
 
 
 def add_hook(hooks: dict[int, Any], hook: Any) -> RemovableHandle:

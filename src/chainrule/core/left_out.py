@@ -28,12 +28,10 @@ _WHY = (
         "Event", "record_stream", "to_mkldnn", "vulkan")),
     ("it needs a batching rule per op: write the batch as an axis", ("vmap", "stack_module_state")),
     ("nested tensors", ("nested", "jagged", "is_nested", "to_padded")),
-    ("training across machines", ("distributed", "Distributed", "SyncBatchNorm", "futures")),
+    ("training across machines", ("distributed", "Distributed", "futures")),
 )  # fmt: skip
 
 _NEAREST = {
-    "DataParallel": "the module itself: chainrule computes on one CPU",
-    "SyncBatchNorm": "nn.BatchNorm2d",
     "batch_norm": "nn.functional.batch_norm",
     "ctc_loss": "nn.functional.ctc_loss",
     "instance_norm": "nn.functional.instance_norm",

@@ -7,14 +7,16 @@ import importlib.util as _util
 import sys as _sys
 from typing import Any as _Any
 
-from . import init
+from . import init, parallel
+from ._make import factory_kwargs
 from .containers import *
 from .module import Module
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
 _LAYERS = (
     "linear", "activation", "normalization", "dropout", "embedding", "loss", "conv", "pooling", "recurrent",
-    "attention", "transformer", "padding", "upsampling", "shape",
+    "attention", "transformer", "padding", "upsampling", "shape", "lazy",
+    "adaptive", "parallel",
 )  # fmt: skip
 
 

@@ -67,13 +67,17 @@ class _ConvNd(Module):
         self.output_padding = numbers(output_padding, n)
         self.groups = groups
         self.padding_mode = padding_mode
-        first, second = (in_channels, out_channels) if self._transposed else (out_channels, in_channels)
-        self.weight = parameter((first, second // groups, *self.kernel_size), dtype)
+        self.weight = parameter(self._weight_shape(), dtype)
         if bias:
             self.bias = parameter((out_channels,), dtype)
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
+
+    def _weight_shape(self) -> tuple[int, ...]:
+        channels = (self.in_channels, self.out_channels)
+        first, second = channels if self._transposed else channels[::-1]
+        return (first, second // self.groups, *self.kernel_size)
 
     def reset_parameters(self) -> None:
         """Draw new values, uniform in ±1/√(in_channels / groups · Πkernel_size)."""

@@ -6,11 +6,13 @@ from typing import Any
 
 from ..composites.attention import *  # noqa: F403
 from ..composites.convolution import *  # noqa: F403
+from ..composites.distances import *  # noqa: F403
 from ..composites.losses import *  # noqa: F403
 from ..composites.more_losses import *  # noqa: F403
 from ..composites.normalisation import *  # noqa: F403
 from ..composites.pooling import *  # noqa: F403
 from ..composites.resampling import *  # noqa: F403
+from ..composites.sampling import *  # noqa: F403
 from ..core.variable import Variable, wrap
 from ..errors import DtypeError, IndexOutOfRange, ShapeError, message
 from ..functions.activation import (  # noqa: F401
@@ -91,6 +93,52 @@ def _linear_otherwise(input: Any, weight: Any, bias: Any) -> Any:
             fix=f"The input's last axis must have the {w.shape[-1]} features that the weight takes.",
         )
     )
+
+
+def linear_cross_entropy(
+    input: Any,
+    linear_weight: Any,
+    target: Any,
+    *,
+    linear_bias: Any = None,
+    weight: Any = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: Any = None,
+) -> Any:
+    """Cross-entropy of the logits input · linear_weightᵀ + linear_bias: input (N, F), weights (C, d₁, …, F).
+
+    ``options`` (how PyTorch cuts the batch to save memory) are accepted, without effect.
+    """
+    x, w = input._array, linear_weight._array
+    if not 1 <= x.ndim <= 2:
+        raise ShapeError(f"expected input with dimensionality 1 or 2, got {x.ndim}")
+    if w.ndim < 2:
+        raise ShapeError(f"expected linear_weight with dimensionality at least 2, got {w.ndim}")
+    if x.shape[-1] != w.shape[-1]:
+        raise ShapeError(
+            "expected equal input and linear_weight last dimensions (in_features), got "
+            f"{x.shape[-1]} and {w.shape[-1]}, respectively"
+        )
+    rows = w.shape[:-1]
+    if linear_bias is not None and linear_bias._array.shape != rows:
+        raise ShapeError(f"expected linear_bias shape {rows}, got {linear_bias._array.shape}")
+    if len(rows) > 1 and x.ndim == 1:
+        raise ShapeError(
+            f"K-dimensional loss defined by linear_weight shape {w.shape} requires batched input, (N, {x.shape[-1]}), "
+            f"got unbatched input with shape {x.shape}"
+        )
+    shape = (*x.shape[:-1], *rows)
+    if target._array.shape == shape and ignore_index is not None:
+        raise ShapeError("ignore_index cannot be specified when target contains probabilities")
+    bias = None if linear_bias is None else linear_bias.reshape(-1)
+    logits = linear(input, linear_weight.reshape(-1, w.shape[-1]), bias).reshape(shape)
+    return cross_entropy(
+        logits, target, weight,
+        ignore_index=-100 if ignore_index is None else ignore_index, reduction=reduction,
+        label_smoothing=label_smoothing,
+    )  # fmt: skip
 
 
 def embedding(

@@ -12,7 +12,7 @@ from ..core.state import state
 from ..core.variable import Variable, wrap
 from .module_hooks import HookedModule, call_hooked, global_hooks
 from .module_state import StatefulModule
-from .parameter import Buffer, Parameter
+from .parameter import Buffer, Parameter, held, hold, is_lazy
 
 __all__ = ["Module"]
 
@@ -385,11 +385,13 @@ class Module(StatefulModule, HookedModule):
                 module._apply(fn)
         for p in self._parameters.values():
             if p is not None:
-                p._array = fn(wrap(p._array))._array
+                hold(p, fn(wrap(held(p)))._array)
                 if p._grad is not None:
                     p._grad._array = fn(wrap(p._grad._array))._array
         for name, buffer in self._buffers.items():
-            if buffer is not None:
+            if is_lazy(buffer):
+                hold(buffer, fn(wrap(held(buffer)))._array)
+            elif buffer is not None:
                 self._buffers[name] = fn(buffer)
         return self
 

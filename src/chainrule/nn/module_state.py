@@ -169,6 +169,8 @@ class StatefulModule:
                     missing_keys.append(key)
                 continue
             value = state_dict[key]
+            if hasattr(t, "materialize"):  # both without a shape: a lazy module gave its tensors the loaded shapes
+                continue
             problem = _unfit(key, t, value)
             if problem is not None:
                 error_msgs.append(problem)
@@ -245,13 +247,9 @@ def _unfit(key: str, t: Any, value: Any) -> str | None:
             f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint '
             f"but received {type(value)}"
         )
+    value.shape  # noqa: B018 - raises for an uninitialised parameter, with PyTorch's advice
     array = value._array if isinstance(value, Variable) else value
-    if array.shape != t._array.shape and not (t._array.ndim == 0 and array.shape == (1,)) and t._array.shape != (0,):
-        return (
-            f"size mismatch for {key}: copying a param with shape torch.Size({list(array.shape)}) from checkpoint, "
-            f"the shape in current model is torch.Size({list(t._array.shape)})."
-        )
-    if array.shape != t._array.shape and t._array.shape == (0,) and not hasattr(t, "materialize"):
+    if array.shape != t._array.shape and not (t._array.ndim == 0 and array.shape == (1,)):
         return (
             f"size mismatch for {key}: copying a param with shape torch.Size({list(array.shape)}) from checkpoint, "
             f"the shape in current model is torch.Size({list(t._array.shape)})."
@@ -274,8 +272,6 @@ def _later(problems: list[str], module: Any, name: str, t: Any, value: Any, assi
                 module._buffers[name] = value if isinstance(value, Variable) else wrap(array)
             return
         array = value._array if isinstance(value, Variable) else value
-        if hasattr(t, "materialize"):
-            t.materialize(array.shape)
         t._array[...] = array.reshape(t._array.shape)
         inplace.touch(t._array)
 

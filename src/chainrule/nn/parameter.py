@@ -6,11 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from ..core import dtypes
 from ..core.variable import Variable, wrap
 from ..functions.conversion import rebuild
 from ..tensor import Tensor
 
-__all__ = ["Parameter", "Buffer", "UninitializedParameter", "UninitializedBuffer"]
+__all__ = [
+    "Buffer",
+    "Parameter",
+    "UninitializedBuffer",
+    "UninitializedParameter",
+    "UninitializedTensorMixin",
+    "is_lazy",
+]
 
 
 class Parameter(Tensor):
@@ -81,46 +89,110 @@ class Buffer(Tensor):
         """Nothing: ``__new__`` did it."""
 
 
-class UninitializedParameter(Parameter):
+# The slot that holds a tensor's memory, by itself: reading ``_array`` of an uninitialised tensor raises.
+_memory: Any = Variable._array
+
+
+class UninitializedTensorMixin:
+    """A tensor without a shape: it can be converted to another dtype, and ``materialize`` gives it a shape."""
+
+    __slots__ = ()
+    cls_to_become: type[Any]
+
+    @property
+    def _array(self) -> Any:
+        kind = type(self).__name__
+        raise ValueError(
+            f"Attempted to use an uninitialized {'buffer' if 'Buffer' in kind else 'parameter'}. This error happens "
+            f"when you are using a `LazyModule` or explicitly manipulating `torch.nn.parameter.{kind}` objects. When "
+            "using LazyModules Call `forward` with a dummy batch to initialize the parameters before calling torch "
+            "functions"
+        )
+
+    @property
+    def shape(self) -> Any:
+        """Nothing yet: it raises."""
+        raise RuntimeError(
+            "Can't access the shape of an uninitialized parameter or buffer. This error usually happens in "
+            "`load_state_dict` when trying to load an uninitialized parameter into an initialized one. Call `forward` "
+            "to initialize the parameters before accessing their attributes."
+        )
+
+    @property
+    def dtype(self) -> Any:
+        return dtypes.from_numpy(_memory.__get__(self).dtype)
+
+    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
+        """Become an ordinary tensor of that shape, with entries yet to be initialised."""
+        held = _memory.__get__(self).dtype if dtype is None else dtypes.as_numpy_dtype(dtype)
+        self.__class__ = self.cls_to_become
+        hold(self, np.zeros(tuple(shape), held))
+
+    def share_memory_(self) -> Any:
+        """Refused: there is no memory yet."""
+        raise RuntimeError(
+            "Can't share memory on an uninitialized parameter or buffer. Call `forward` to initialize the parameters "
+            "before calling `module.share_memory()`."
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    __str__ = __repr__
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if id(self) not in memo:
+            memo[id(self)] = type(self)(self._requires, None, self.dtype)  # type: ignore[attr-defined,call-arg]
+        return memo[id(self)]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return type(self), (self._requires,)  # type: ignore[attr-defined]
+
+
+def is_lazy(param: Any) -> bool:
+    """Whether a parameter or buffer is still without a shape."""
+    return isinstance(param, UninitializedTensorMixin)
+
+
+def held(t: Any) -> Any:
+    """The memory of a tensor, whether it has a shape or not."""
+    return _memory.__get__(t)
+
+
+def hold(t: Any, array: Any) -> None:
+    """Give a tensor other memory, whether it has a shape or not."""
+    _memory.__set__(t, array)
+
+
+def _uninitialised(cls: Any, requires_grad: bool, dtype: Any) -> Any:
+    self = object.__new__(cls)
+    hold(self, np.zeros(0, dtypes.default.numpy if dtype is None else dtypes.as_numpy_dtype(dtype)))
+    self._node, self._base, self._requires = None, None, requires_grad
+    return self
+
+
+class UninitializedParameter(UninitializedTensorMixin, Parameter):
     """The parameter of a lazy module before its first input: ``materialize`` gives it a shape."""
 
     __slots__ = ()
+    cls_to_become = Parameter
 
     def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> Any:
-        return super().__new__(cls, wrap(_empty((0,), dtype)), requires_grad)
-
-    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
-        """Become an ordinary parameter of that shape, with entries yet to be initialised."""
-        self._array = _empty(tuple(shape), dtype or self._array.dtype)
-        self.__class__ = Parameter  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return "<UninitializedParameter>"
+        return _uninitialised(cls, requires_grad, dtype)
 
 
-class UninitializedBuffer(Tensor):
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):
     """The buffer of a lazy module before its first input."""
 
     __slots__ = ()
+    cls_to_become = Tensor
 
     def __new__(
         cls, requires_grad: bool = False, device: Any = None, dtype: Any = None, persistent: bool = True
     ) -> Any:
-        self = object.__new__(cls)
-        self._array, self._node, self._base, self._requires = _empty((0,), dtype), None, None, requires_grad
+        self = _uninitialised(cls, requires_grad, dtype)
         self.persistent = persistent  # type: ignore[attr-defined]
         return self
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: ``__new__`` did it."""
-
-    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
-        """Become an ordinary tensor of that shape."""
-        self._array = _empty(tuple(shape), dtype or self._array.dtype)
-        self.__class__ = Tensor  # type: ignore[assignment]
-
-
-def _empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
-    from ..core import dtypes
-
-    return np.zeros(shape, dtypes.default.numpy if dtype is None else dtypes.as_numpy_dtype(dtype))

@@ -67,6 +67,27 @@ class _LPPool(_Pool):
         )
 
 
+class _Fractional(Declared):
+    def _set(self, values: dict[str, Any]) -> None:
+        n = int(self._function[-2])
+        given, ratio = values["output_size"], values["output_ratio"]
+        name = type(self).__name__
+        if given is None and ratio is None:
+            raise ValueError(f"{name} requires specifying either an output size, or a pooling ratio")
+        if given is not None and ratio is not None:
+            raise ValueError("only one of output_size and output_ratio may be specified")
+        self.register_buffer("_random_samples", values.pop("_random_samples"))
+        for key in ("kernel_size", "output_size", "output_ratio"):
+            value = values[key]
+            values[key] = (value,) * n if isinstance(value, (int, float)) else value
+        super()._set(values)
+        if ratio is not None and not all(0 < r < 1 for r in self.output_ratio):
+            raise ValueError(f"output_ratio must be between 0 and 1 (got {ratio})")
+
+    def extra_repr(self) -> str:
+        return ""
+
+
 class _AdaptiveAvg(Declared):
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
@@ -87,6 +108,10 @@ _KINDS: tuple[tuple[str, str, Any, dict[str, Any], str], ...] = (
      "Entries put back to where max pooling found them."),
     ("LPPool", "lp_pool", _LPPool, {"norm_type": NEEDED, "kernel_size": NEEDED, "stride": None, "ceil_mode": False},
      "(Σ xᵖ)^(1/p) over each window."),
+    ("FractionalMaxPool", "fractional_max_pool", _Fractional,
+     {"kernel_size": NEEDED, "output_size": None, "output_ratio": None, "return_indices": False,
+      "_random_samples": None},
+     "The largest entry of windows that begin at random places."),
     ("AdaptiveAvgPool", "adaptive_avg_pool", _AdaptiveAvg, {"output_size": NEEDED},
      "The mean over windows chosen to give an output of size ``output_size``."),
     ("AdaptiveMaxPool", "adaptive_max_pool", _AdaptiveMax, {"output_size": NEEDED, "return_indices": False},
@@ -97,7 +122,7 @@ _KINDS: tuple[tuple[str, str, Any, dict[str, Any], str], ...] = (
 def _declare() -> None:
     """The layers for 1, 2 and 3 spatial axes of each kind."""
     for name, function, base, settings, doc in _KINDS:
-        for n in (1, 2, 3):
+        for n in (2, 3) if name == "FractionalMaxPool" else (1, 2, 3):
             if name == "AvgPool" and n == 1:
                 base, settings = _AvgPool1d, _AVERAGE
             elif name == "AvgPool":

@@ -9,8 +9,8 @@ from ._declared import NEEDED, Declared
 from .module import Module
 
 __all__ = [
-    "ChannelShuffle", "CosineSimilarity", "Flatten", "LocalResponseNorm", "PairwiseDistance", "PixelShuffle",
-    "PixelUnshuffle", "Unflatten",
+    "ChannelShuffle", "CosineSimilarity", "CrossMapLRN2d", "Flatten", "LocalResponseNorm", "PairwiseDistance",
+    "PixelShuffle", "PixelUnshuffle", "Unflatten",
 ]  # fmt: skip
 
 
@@ -73,6 +73,28 @@ class LocalResponseNorm(Module):
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+class CrossMapLRN2d(LocalResponseNorm):
+    """``LocalResponseNorm`` of images, with a window that reaches equally far to both sides.
+
+    PyTorch's running sum never lets go of channel 0: from the channel on where it should leave the window it counts
+    in every sum. The values here are PyTorch's; the gradient is that of these values, which PyTorch's is not.
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
+        super().__init__(size, alpha, beta, k)
+
+    def forward(self, input: Any) -> Any:
+        if input.dim() != 4:
+            raise ValueError(f"CrossMapLRN2d: Expected input to be 4D, got {input.dim()}D instead.")
+        n, c, *space = input.shape
+        reach = int((self.size - 1) / 2)
+        squares = (input * input).reshape(n, 1, c, -1)
+        total = F.avg_pool2d(F.pad(squares, (0, 0, reach, reach)), (2 * reach + 1, 1), stride=1) * (2 * reach + 1)
+        if c > reach + 1:
+            total = total + F.pad(squares[:, :, :1].expand(n, 1, c - reach - 1, -1), (0, 0, reach + 1, 0))
+        return input * (total.reshape(n, c, *space) * (self.alpha / self.size) + self.k) ** -self.beta
 
 
 class CosineSimilarity(Module):

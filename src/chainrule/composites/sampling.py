@@ -1,0 +1,277 @@
+"""Sampling images and volumes at the points of a grid, and the grids of affine maps."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.dtypes import FLOATS
+from ..core.size import Size
+from ..core.variable import wrap
+from ..errors import DtypeError, ShapeError, UsageError, message
+from ..ops import gather as gather_ops
+from ..ops import layout
+from ..ops.compare import where
+from ..ops.linalg import matmul
+
+__all__ = ["affine_grid", "grid_sample"]
+
+
+def _default_corners(align_corners: bool | None) -> bool:
+    if align_corners is None:
+        warnings.warn(
+            "Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0. Please "
+            "specify align_corners=True if the old behavior is desired. See the documentation of grid_sample for "
+            "details.",
+            stacklevel=3,
+        )
+    return bool(align_corners)
+
+
+def affine_grid(theta: Any, size: Sequence[int], align_corners: bool | None = None) -> Any:
+    """The grid of points θ · (x, y, 1) for the pixels of an image of ``size``: theta (N, 2, 3) gives (N, H, W, 2).
+
+    In three dimensions theta (N, 3, 4) gives (N, D, H, W, 3). x runs over the last axis, from −1 to 1 between the
+    centres of the first and last pixel (``align_corners``) or between their outer edges.
+    """
+    align_corners = _default_corners(align_corners)
+    shown = str(size) if isinstance(size, Size) else str(tuple(size))
+    if theta._array.dtype not in FLOATS:
+        raise UsageError(message(f"Expected theta to have floating point type, but got {theta.dtype}"))
+    n = len(size) - 2
+    if n not in (2, 3):
+        raise NotImplementedError(
+            "affine_grid only supports 4D and 5D sizes, for 2D and 3D affine transforms, respectively. Got size "
+            f"{shown}."
+        )
+    if theta._array.ndim != 3 or theta._array.shape[1:] != (n, n + 1):
+        raise UsageError(
+            message(
+                f"Expected a batch of {n}D affine matrices of shape Nx{n}x{n + 1} for size {shown}. Got {theta.shape}."
+            )
+        )
+    if align_corners and min(size[2:]) == 1:
+        warnings.warn(
+            "Since version 1.3.0, affine_grid behavior has changed for unit-size grids when align_corners=True. This "
+            "is not an intended use case of affine_grid. See the documentation of affine_grid for details.",
+            stacklevel=2,
+        )
+    elif min(size) <= 0:
+        raise UsageError(message(f"Expected non-zero, positive output size. Got {shown}"))
+    space = tuple(size[2:])
+    base = np.ones((*space, n + 1), theta._array.dtype)
+    for axis, m in enumerate(space):
+        line = np.linspace(-1, 1, m) if m > 1 else np.zeros(1)
+        if not align_corners:
+            line = line * ((m - 1) / m)
+        base[..., n - 1 - axis] = line.reshape(-1, *(1,) * (n - 1 - axis))
+    points = matmul(wrap(base.reshape(1, -1, n + 1)), layout.permute(theta, dims=(0, 2, 1)))
+    return layout.reshape(points, shape=(size[0], *space, n))
+
+
+def grid_sample(
+    input: Any,
+    grid: Any,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool | None = None,
+) -> Any:
+    """Values of images (N, C, H, W) at the points of a grid (N, H′, W′, 2): (N, C, H′, W′).
+
+    A point is (x, y) in [−1, 1], x along the last axis; volumes (N, C, D, H, W) take points (x, y, z). Between pixels
+    the value is "bilinear" (trilinear in volumes), that of the "nearest" one, or "bicubic"; outside of the image it is
+    0 ("zeros"), that of the "border", or of the image's "reflection".
+    """
+    if mode not in ("bilinear", "nearest", "bicubic"):
+        raise UsageError(
+            f"nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', but got: '{mode}'"
+        )
+    if padding_mode not in ("zeros", "border", "reflection"):
+        raise UsageError(
+            "nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or 'reflection', but got: "
+            f"'{padding_mode}'"
+        )
+    align_corners = _default_corners(align_corners)
+    x, g = input._array, grid._array
+    n = x.ndim - 2
+    _check(input, grid, n, mode)
+    sizes = x.shape[2:]
+    flat = layout.reshape(input, shape=(*x.shape[:2], math.prod(sizes)))
+    points = math.prod(g.shape[1:-1])
+    # The coordinates of the last axis stand first in the grid.
+    along = [
+        _Axis(layout.reshape(grid[..., n - 1 - i], shape=(x.shape[0], points)), sizes, i, padding_mode, align_corners)
+        for i in range(n)
+    ]
+    taps = {"bilinear": _linear, "nearest": _nearest, "bicubic": _cubic}[mode]
+    out = _blend(flat, [taps(axis) for axis in along], sizes)
+    return layout.reshape(out, shape=(*x.shape[:2], *g.shape[1:-1]))
+
+
+def _check(input: Any, grid: Any, n: int, mode: str) -> None:
+    x, g = input._array, grid._array
+    if x.shape[0] != g.shape[0]:
+        raise ShapeError(
+            message(
+                "grid_sampler(): expected grid and input to have same batch size, but got input with sizes "
+                f"{list(x.shape)} and grid with sizes {list(g.shape)}"
+            )
+        )
+    if g.shape[-1] != n:
+        raise ShapeError(
+            message(
+                f"grid_sampler(): expected grid to have size {n} in last dimension, but got grid with sizes "
+                f"{list(g.shape)}"
+            )
+        )
+    for axis, m in enumerate(x.shape[2:], 2):
+        if m == 0:
+            raise ShapeError(
+                message(
+                    "grid_sampler(): expected input to have non-empty spatial dimensions, but input has sizes "
+                    f"{list(x.shape)} with dimension {axis} being empty"
+                )
+            )
+    if x.ndim not in (4, 5) or g.ndim != x.ndim:
+        raise ShapeError(
+            message(
+                "grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but got input with "
+                f"sizes {list(x.shape)} and grid with sizes {list(g.shape)}"
+            )
+        )
+    if n == 3 and mode == "bicubic":
+        raise ShapeError("grid_sampler(): bicubic interpolation only supports 4D input")
+    if x.dtype is not g.dtype:
+        raise DtypeError(
+            message(
+                f"expected scalar type {_kind(input)} but found {_kind(grid)}", fix="Convert: grid.to(input.dtype)."
+            )
+        )
+
+
+def _kind(t: Any) -> Any:
+    return {"float16": "Half", "float32": "Float", "float64": "Double"}.get(t._array.dtype.name, t._array.dtype.name)
+
+
+Taps = list[tuple[Any, Any, Any]]
+"""Of one axis: (pixel numbers, whether they are inside (None: all are), weights (None: 1)) of each neighbour."""
+
+
+class _Axis:
+    """The points' coordinates along one axis, in pixels."""
+
+    def __init__(self, at: Any, sizes: tuple[int, ...], axis: int, padding: str, align_corners: bool) -> None:
+        size = sizes[axis]
+        self.size, self.padding, self.align = size, padding, align_corners
+        self.pixels = (at + 1) * ((size - 1) / 2) if align_corners else ((at + 1) * size - 1) / 2
+        self.volume = len(sizes) == 3
+        if self.volume and padding == "zeros":  # what is not a number is outside; in images it makes the value NaN
+            a = self.pixels._array
+            self.pixels = where(wrap(np.abs(a) < 2**31), self.pixels, wrap(np.full((), -100, a.dtype)))
+
+    def inside(self) -> Any:
+        """The coordinates with those outside of the image brought in, unless outside means 0."""
+        return self.pixels if self.padding == "zeros" else self.brought_in(self.pixels)
+
+    def brought_in(self, at: Any) -> Any:
+        if self.padding == "reflection":
+            low, high = (0, self.size - 1) if self.align else (-0.5, self.size - 0.5)
+            at = _reflected(at, low, high)
+        a, last = at._array, self.size - 1
+        # Outside and on the border itself the gradient is 0, as in PyTorch, where NaN becomes the first pixel of an
+        # image and the last of a volume.
+        beyond = ~(a < last) if self.volume else a >= last
+        edge = wrap(np.where(beyond, a.dtype.type(last), a.dtype.type(0)))
+        return where(wrap((a > 0) & (a < last)), at, edge)
+
+    def pixel(self, number: Any) -> tuple[Any, Any]:
+        """Pixel numbers that exist, and which of ``number`` (an array of whole floats) did."""
+        if self.padding != "zeros":
+            return self.brought_in(wrap(number))._array.astype(np.int64), None
+        good = (number >= 0) & (number < self.size)
+        return np.where(good, number, 0).astype(np.int64), None if good.all() else good
+
+
+def _reflected(at: Any, low: float, high: float) -> Any:
+    """Coordinates beyond the ends walked back and forth between them."""
+    span = high - low
+    if span == 0:
+        return at * 0
+    a = at._array
+    beyond = np.abs(a - low)
+    with np.errstate(invalid="ignore"):
+        turns = np.floor(beyond / span)
+        odd = turns % 2 == 1
+    sign = np.where(a < low, -1.0, 1.0).astype(a.dtype)
+    offset = (at - low) * wrap(sign) - wrap((turns * span).astype(a.dtype))
+    return where(wrap(odd), high - offset, offset + low)
+
+
+def _linear(axis: _Axis) -> Taps:
+    at = axis.inside()
+    low = np.floor(at._array)
+    up = at - wrap(low)
+    found: Taps = []
+    for number, weight in ((low, 1 - up), (low + 1, up)):
+        pixel, good = axis.pixel(number) if axis.padding == "zeros" else _kept(number, axis.size)
+        found.append((pixel, good, weight))
+    return found
+
+
+def _kept(number: Any, size: int) -> tuple[Any, Any]:
+    """Pixel numbers of coordinates that were brought in: only the neighbour of the last pixel lies outside."""
+    good = number < size
+    return np.where(good, number, 0).astype(np.int64), None if good.all() else good
+
+
+def _nearest(axis: _Axis) -> Taps:
+    with np.errstate(invalid="ignore"):
+        at = axis.inside()
+        number = np.rint(at._array)
+    # A grid that requires a gradient gets one: 0.
+    weight = where(wrap(np.ones(number.shape, bool)), wrap(np.ones_like(number)), at) if at._requires else None
+    return [(*axis.pixel(number), weight)]
+
+
+def _cubic(axis: _Axis) -> Taps:
+    """Four neighbours with Keys' weights, A = −0.75; each neighbour is brought in by itself."""
+    a = -0.75
+    low = np.floor(axis.pixels._array)
+    t = axis.pixels - wrap(low)
+
+    def near(d: Any) -> Any:  # |d| ≤ 1
+        return ((a + 2) * d - (a + 3)) * d * d + 1
+
+    def far(d: Any) -> Any:  # 1 < |d| < 2
+        return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
+    weights = (far(t + 1), near(t), near(1 - t), far(2 - t))
+    return [(*axis.pixel(low + i), weight) for i, weight in zip((-1, 0, 1, 2), weights, strict=True)]
+
+
+def _blend(flat: Any, taps: list[Taps], sizes: tuple[int, ...]) -> Any:
+    """Σ over all combinations of the axes' neighbours: weight · value."""
+    total: Any = None
+    shape = (*flat._array.shape[:2], taps[0][0][0].shape[-1])
+
+    def add(axis: int, number: Any, good: Any, weight: Any) -> None:
+        nonlocal total
+        if axis < len(taps):
+            for pixel, inside, w in taps[axis]:
+                both = inside if good is None else good if inside is None else good & inside
+                add(axis + 1, number * sizes[axis] + pixel, both, w if weight is None else weight * w)
+            return
+        index = np.broadcast_to(number[:, None], shape)
+        value = gather_ops.gather(flat, wrap(index), dim=2)
+        if good is not None:
+            value = where(wrap(good[:, None]), value, wrap(np.zeros((), flat._array.dtype)))
+        if weight is not None:
+            value = value * layout.reshape(weight, shape=(shape[0], 1, shape[2]))
+        total = value if total is None else total + value
+
+    add(0, np.zeros((shape[0], shape[2]), np.int64), None, None)
+    return total
