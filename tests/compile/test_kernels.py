@@ -33,6 +33,31 @@ def test_products_in_every_layout(m, k, n, dtype, layout):
     assert (np.abs(got - np.maximum(a64 @ b64 + 1, 0)) <= bound).all()
 
 
+@pytest.mark.parametrize(
+    ("m", "k", "n"), [(301, 700, 257), (64, 1030, 100), (50, 390, 640), (601, 130, 33), (97, 65, 128)]
+)
+@pytest.mark.parametrize("batch", [(), (2,)])
+@pytest.mark.parametrize("layout", ["nn", "nt", "tn", "tt"])
+def test_large_products_go_block_by_block(m, k, n, batch, layout):
+    """Several blocks of k, of rows, of panels, each with what is left over; in float64 blocks are half as long."""
+    a, b = arrays(
+        (*batch, *((m, k) if layout[0] == "n" else (k, m))), (*batch, *((k, n) if layout[1] == "n" else (n, k))),
+        dtype=np.float64 if m % 2 else np.float32,
+    )  # fmt: skip
+
+    def f(a, b):
+        return torch.relu((a.mT if layout[0] == "t" else a) @ (b.mT if layout[1] == "t" else b) + 1)
+
+    program, _ = record(f, [a, b])
+    (got,), _ = run(program, [a, b])
+    a64, b64 = (
+        np.swapaxes(x.astype(np.float64), -1, -2) if t == "t" else x.astype(np.float64)
+        for x, t in zip((a, b), layout, strict=True)
+    )
+    bound = k * np.finfo(a.dtype).eps * (np.abs(a64) @ np.abs(b64) + 1)
+    assert (np.abs(got - np.maximum(a64 @ b64 + 1, 0)) <= bound).all()
+
+
 @pytest.mark.parametrize("shapes", [((4, 3, 8, 5), (3, 5, 7)), ((6, 10, 4), (4, 9)), ((2, 1, 8, 5), (3, 5, 2))])
 def test_batched_products(shapes):
     a, b = arrays(*shapes)

@@ -1,8 +1,10 @@
 """A matrix product with its epilogue as one LLVM function, for shapes known in advance.
 
 A tile of the result stays in registers while k runs: rows of B are loaded as vectors, entries of A are spread over the
-lanes. B with its columns contiguous in k (a transposed weight) is first brought into row order, in registers, 16 × 16
-at a time; A may have any strides. Elementwise work on the result runs on the tile before it is stored.
+lanes. Operands that would be read at strides the cache dislikes are first packed (``pack.py``): B into panels as wide
+as a tile, A into panels as high as one. Large products go block by block (Goto and van de Geijn, "Anatomy of
+high-performance matrix multiplication", 2008): a panel of B stays in the first-level cache while the tiles of a block
+of A stream by from the second. Elementwise work on the result runs on the tile before it is stored.
 """
 
 from __future__ import annotations
@@ -16,12 +18,16 @@ from ..graph.program import Value
 from . import native
 from .groups import Group, respread
 from .ir import SIZE, Module, Val, kind_of
-from .nest import Kernel, Nest, collapse, evaluate
+from .nest import Kernel, collapse, evaluate
 from .nodes import Access, Node, contiguous
+from .pack import Packing
 
 __all__ = ["emit_gemm", "tile_shape"]
 
-K_BLOCK = 256
+PANEL_BYTES = 20 * 1024
+"""A panel of B, with a tile of A, lives in the first-level cache of 32 KB."""
+A_BYTES = 260 * 1024
+"""A block of A lives in the second-level cache, which has 512 KB or more."""
 
 
 @dataclass(slots=True)
@@ -53,7 +59,14 @@ def tile_shape(m: int, vectors: int, registers: int) -> tuple[int, int]:
     return best[1], best[2]
 
 
-class _Gemm(Nest):
+def large_tile(m: int, registers: int) -> tuple[int, int]:
+    """The tile of products that are packed: two vectors wide, as high as the registers allow with few rows left."""
+    highest = 6 if registers == 16 else 12
+    rows = min(range(highest, highest - 2, -1), key=lambda r: (-(-m // r) * (r + 0.5), -r))
+    return min(rows, m), 2
+
+
+class _Gemm(Packing):
     def __init__(self, module: Module, group: Group, keep: set[Value], vector_bytes: int) -> None:
         node = group.nodes[0]
         self.kind = node.compute
@@ -99,40 +112,24 @@ class _Gemm(Nest):
         self.b_k, self.b_n = b.strides[-2], b.strides[-1]
         self.a_param, self.b_param = self.param(a.root, a.offset), self.param(b.root, b.offset)
         self.vectors = -(-self.n // self.lanes)
-        self.mr, self.nv = tile_shape(self.m, self.vectors, native.vector_registers())
-        blocks = max(1, round(self.k / K_BLOCK)) if self.k > 1.5 * K_BLOCK else 1
-        step = -(-self.k // blocks)
-        self.k_blocks = [(k0, min(step, self.k - k0)) for k0 in range(0, self.k, step)]
         self.dots = self.n < max(2, self.lanes // 4) and self.a_k == 1 and self.k >= self.lanes // 2 and (
             self.b_k == 1 or self.k == 1)  # fmt: skip
-        self.packs = not self.dots and self.b_n != 1 and self.n > 1
-        if self.packs:
-            self.packed = self.param(None, self.scratch)
-            self.scratch += self.k * self.vectors * self.lanes * SIZE[self.kind]
-        if len(self.k_blocks) > 1 and not self.dots:
-            self.scratch = (self.scratch + 63) // 64 * 64
-            self.partial = self.param(None, self.scratch)
-            self.scratch += self.m * self.vectors * self.lanes * SIZE[self.kind]
-        batched = any(b_rows[:-1])
-        if self.packs and not batched:
-            self.pack(f"%p{self.b_param}")
+        if not self.dots:
+            self.choose_blocks(bool(self.batch) and not any(b_rows[:-1]))
+        # B that serves a whole batch of A is packed once.
+        packed = self.packs_b and not self.by_panel and len(self.k_blocks) == 1 and not any(b_rows[:-1])
+        if packed:
+            self.pack_b(f"%p{self.b_param}", "0", self.k)
         with contextlib.ExitStack() as stack:
             index = [stack.enter_context(self.loop(n)) for n in self.batch]
             a_base = self.at(self.a_param, self.kind, index, a_rows[:-1])
             b_base = self.at(self.b_param, self.kind, index, b_rows[:-1])
             for o in self.operands:
                 o.base = self.at(o.param, o.kind, index, o.rows[:-1])
-            if self.packs:
-                if batched:
-                    self.pack(b_base)
-                b_base, self.ldb = f"%p{self.packed}", self.vectors * self.lanes
-            else:
-                self.ldb = self.b_k
             if self.dots:
                 self.emit_dots(a_base, b_base)
             else:
-                for number, (k0, kc) in enumerate(self.k_blocks):
-                    self.emit_block(a_base, b_base, k0, kc, number == 0, number == len(self.k_blocks) - 1)
+                self.emit_blocks(a_base, b_base, packed)
         flops = 2 * math.prod(shape) * self.k
         return Kernel(self.finish(), self.params, self.scratch, flops)
 
@@ -147,130 +144,180 @@ class _Gemm(Nest):
         offset = self.offset(list(zip(index, strides, strict=True)))
         return f"%p{param}" if offset == "0" else self.s.gep(f"%p{param}", offset, kind)
 
-    def near(self, base: str, kind: str, constant: int, live: list[tuple[str, int]] | None = None) -> str:
-        """``base`` moved by Σ index · stride and by a constant."""
-        terms: list[tuple[str, int]] = []
-        for i, stride in live or []:
-            if i.isdigit():
-                constant += int(i) * stride
-            else:
-                terms.append((i, stride))
-        offset = self.offset(terms)
-        if offset != "0":
-            base = self.s.gep(base, offset, kind)
-        return base if constant == 0 else self.s.gep(base, str(constant), kind)
+    # -- blocks ----------------------------------------------------------------------------------------------------
 
-    # -- the order of B --------------------------------------------------------------------------------------------
+    packs_a = packs_b = False
+    by_panel = True
+    """Each panel of B is packed just before it is used, and is still in the first-level cache then."""
 
-    def pack(self, base: str) -> None:
-        """B as k rows of n in scratch memory, padded with zeros to whole vectors."""
-        lanes, kind, width = self.lanes, self.kind, self.vectors * self.lanes
-        target = f"%p{self.packed}"
-        if self.b_k != 1:  # neither way contiguous: entry by entry
-            with self.loop(self.k) as i, self.loop(self.n) as j:
-                x = self.s.load(self.near(base, kind, 0, [(i, self.b_k), (j, self.b_n)]), kind)
-                self.s.store(x, self.near(target, kind, 0, [(i, width), (j, 1)]))
-            return
-        whole_k, rest_k = divmod(self.k, lanes)
-        whole_n, rest_n = divmod(self.n, lanes)
-
-        def tiles(j: str, rows: int) -> None:
-            if whole_k:
-                with self.loop(whole_k * lanes, lanes) as i:
-                    self.transpose(base, target, i, j, rows, lanes, width)
-            if rest_k:
-                self.transpose(base, target, str(whole_k * lanes), j, rows, rest_k, width)
-
-        if whole_n:
-            with self.loop(whole_n * lanes, lanes) as j:
-                tiles(j, lanes)
-        if rest_n:
-            tiles(str(whole_n * lanes), rest_n)
-
-    def transpose(self, base: str, target: str, i: str, j: str, rows: int, columns: int, width: int) -> None:
-        """Entries k = i…, n = j… : ``rows`` rows of n become ``columns`` rows of k."""
-        b, lanes, kind = self.b, self.lanes, self.kind
-        start = self.near(base, kind, 0, [(i, 1), (j, self.b_n)])
-        mask = None if columns == lanes else b.mask(columns)
-        t = b.ty(kind)
-        r = [
-            b.load(self.near(start, kind, n * self.b_n), kind, mask) if n < rows else Val(kind, "zeroinitializer")
-            for n in range(lanes)
-        ]
-        d = lanes // 2
-        while d:
-            for n in range(lanes):
-                if n & d:
-                    continue
-                low = ", ".join(f"i32 {x if not x & d else lanes + x - d}" for x in range(lanes))
-                high = ", ".join(f"i32 {x + d if not x & d else lanes + x}" for x in range(lanes))
-                p, q = r[n].text, r[n + d].text
-                r[n] = b.put(kind, f"shufflevector {t} {p}, {t} {q}, <{lanes} x i32> <{low}>")
-                r[n + d] = b.put(kind, f"shufflevector {t} {p}, {t} {q}, <{lanes} x i32> <{high}>")
-            d //= 2
-        out = self.near(target, kind, 0, [(i, width), (j, 1)])
-        for x in range(columns):
-            b.store(r[x], self.near(out, kind, x * width))
-
-    # -- tiles -----------------------------------------------------------------------------------------------------
-
-    def emit_block(self, a: str, b: str, k0: int, kc: int, first: bool, last: bool) -> None:
-        lanes = self.lanes
-        a = self.near(a, self.kind, k0 * self.a_k)
-        b = self.near(b, self.kind, k0 * self.ldb)
+    def choose_blocks(self, shared: bool) -> None:
+        """Tile, blocks of k and of rows, and which operand is packed; ``shared``: one B for a batch of A."""
+        size, lanes = SIZE[self.kind], self.lanes
+        registers = native.vector_registers()
+        self.mr, self.nv = tile_shape(self.m, self.vectors, registers)
+        wide = self.k * self.n * size  # bytes of B
+        # Packing costs about what a few rows of the product do.
+        large = self.m >= 48 and self.n > lanes and self.k >= 64 and wide > 16 * 1024
+        self.packs_b = self.n > 1 and (self.b_n != 1 or large)
+        if large:
+            self.mr, self.nv = large_tile(self.m, registers)
+            self.nv = min(self.nv, self.vectors)
+        # A tile of A that is contiguous along m reads a line of the cache per k, of which it uses a part.
+        self.packs_a = large and self.n >= 3 * self.nv * lanes and (self.a_m == 1 or self.a_m * size % 1024 == 0)
+        blocks = 1
+        if large or self.k > 384:
+            blocks = -(-self.k * min(self.nv, self.vectors) * lanes * size // PANEL_BYTES)
+        step = -(-self.k // blocks)
+        step = min(self.k, -(-step // 4) * 4)
+        self.k_blocks = [(k0, min(step, self.k - k0)) for k0 in range(0, self.k, step)]
+        self.rows = self.m  # rows of A in a block
+        if self.packs_a:
+            most = max(1, A_BYTES // (step * size * self.mr)) * self.mr
+            parts = -(-self.m // most)
+            self.rows = min(self.m, -(-self.m // (parts * self.mr)) * self.mr)
+        self.by_panel = self.rows == self.m and not (shared and len(self.k_blocks) == 1)
         panels = -(-self.vectors // self.nv)
-        wide = self.vectors - panels * (self.nv - 1)  # panels of nv vectors; the others have one less
-        widths = [self.nv] * wide + [self.nv - 1] * (panels - wide)
-        partial_lanes = self.n % lanes
-        j = 0
-        i = 0
-        while i < len(widths):
-            w = widths[i]
-            run = 1
-            while i + run < len(widths) and widths[i + run] == w:
-                run += 1
-            ends = i + run == len(widths) and partial_lanes
-            whole = run - 1 if ends else run
-            if whole:
-                with self.loop(whole * w * lanes, w * lanes) as jj:
-                    at = self.offset([(jj, 1), (str(j), 1)]) if j else jj
-                    self.emit_panel(a, b, at, w, None, kc, first, last)
-            if ends:
-                self.emit_panel(a, b, str(j + whole * w * lanes), w, partial_lanes, kc, first, last)
-            j += run * w * lanes
-            i += run
+        if self.by_panel:
+            panels = max(self.together(count) for _, count, _ in self.runs())
+        if self.packs_b:
+            self.packed_b = self.reserve(step * panels * self.nv * lanes)
+        if self.packs_a:
+            self.packed_a = self.reserve((-(-self.rows // self.mr) * self.mr) * step + lanes)
+        if len(self.k_blocks) > 1:
+            self.partial = self.reserve(self.m * self.vectors * lanes)
 
-    def emit_panel(self, a: str, b: str, j: str, w: int, active: int | None, kc: int, first: bool, last: bool) -> None:
+    def reserve(self, entries: int) -> int:
+        """Scratch memory; the number of its pointer."""
+        self.scratch = (self.scratch + 63) // 64 * 64
+        number = self.param(None, self.scratch)
+        self.scratch += entries * SIZE[self.kind]
+        return number
+
+    def emit_blocks(self, a: str, b: str, packed: bool) -> None:
+        """The product as a sum over blocks of k; those in the middle are one loop."""
+        count, step = len(self.k_blocks), self.k_blocks[0][1]
+        if not packed:
+            self.emit_k_block(a, b, "0", step, True, count == 1)
+        else:
+            self.emit_rows(a, f"%p{self.packed_b}", "0", step, True, True)
+        if count > 2:
+            with self.loop((count - 2) * step, step) as i:
+                self.emit_k_block(a, b, self.offset([(i, 1), (str(step), 1)]), step, False, False)
+        if count > 1:
+            self.emit_k_block(a, b, str(self.k_blocks[-1][0]), self.k_blocks[-1][1], False, True)
+
+    def emit_k_block(self, a: str, b: str, k0: str, kc: int, first: bool, last: bool) -> None:
+        if self.packs_b and not self.by_panel:
+            self.pack_b(b, k0, kc)
+            b = f"%p{self.packed_b}"
+        else:
+            b = self.near(b, self.kind, 0, [(k0, self.b_k)])
+        self.emit_rows(a, b, k0, kc, first, last)
+
+    def emit_rows(self, a: str, b: str, k0: str, kc: int, first: bool, last: bool) -> None:
+        """All rows of the result for one block of k, a block of rows at a time."""
+        a = self.near(a, self.kind, 0, [(k0, self.a_k)])
+        if not self.packs_a:
+            self.emit_panels(a, b, "0", self.m, kc, first, last)
+            return
+        whole, rest = divmod(self.m, self.rows)
+        with self.loop(whole * self.rows, self.rows) as i:
+            self.pack_a(self.near(a, self.kind, 0, [(i, self.a_m)]), self.rows, kc, self.m - (whole - 1) * self.rows)
+            self.emit_panels(f"%p{self.packed_a}", b, i, self.rows, kc, first, last)
+        if rest:
+            i = str(whole * self.rows)
+            self.pack_a(self.near(a, self.kind, 0, [(i, self.a_m)]), rest, kc, rest)
+            self.emit_panels(f"%p{self.packed_a}", b, i, rest, kc, first, last)
+
+    def emit_panels(self, a: str, b: str, i0: str, rows: int, kc: int, first: bool, last: bool) -> None:
+        """``rows`` rows of the result from row i0 on, panel by panel."""
+        lanes, kind = self.lanes, self.kind
+        ldb = self.nv * lanes if self.packs_b else self.b_k
+        j = 0
+        for w, count, active in self.runs():
+            several = self.together(count)
+            step = several * w * lanes
+            with self.loop(count * w * lanes, step) as jj:
+                at = self.offset([(jj, 1), (str(j), 1)]) if j else jj
+                if several > 1:
+                    self.pack_panel(self.near(b, kind, 0, [(at, self.b_n)]), "0", kc, step)
+                    with self.loop(step, w * lanes) as x:
+                        place = self.near(f"%p{self.packed_b}", kind, 0, [(x, kc)])
+                        self.emit_panel(
+                            a, place, ldb, i0, self.offset([(at, 1), (x, 1)]), rows, w, None, kc, first, last
+                        )
+                else:
+                    columns = step if active is None else step - lanes + active
+                    self.emit_panel(a, self.panel(b, at, kc, columns), ldb, i0, at, rows, w, active, kc, first, last)
+            j += count * w * lanes
+
+    def together(self, panels: int) -> int:
+        """How many panels to pack at once: rows of B that are far apart are read some lines at a time."""
+        if not (self.packs_b and self.by_panel and self.b_n == 1):
+            return 1
+        return next((g for g in (4, 5, 6, 7, 8, 3, 2) if panels % g == 0), 1) if panels > 1 else 1
+
+    def runs(self) -> list[tuple[int, int, int | None]]:
+        """The panels from left to right: vectors of each, how many are alike, and the lanes in use of the last vector
+        (None: all). Packed ones are alike but for the last, others differ by one vector at most."""
+        panels = -(-self.vectors // self.nv)
+        if self.packs_b:
+            widths = [(self.nv, panels - 1), (self.vectors - (panels - 1) * self.nv, 1)]
+        else:
+            wide = self.vectors - panels * (self.nv - 1)
+            widths = [(self.nv, wide), (self.nv - 1, panels - wide)]
+        active = self.n % self.lanes
+        widths = [(w, count) for w, count in widths if w and count]
+        if active:
+            w, count = widths[-1]
+            widths[-1] = (w, count - 1)
+            return [(w, count, None) for w, count in widths if count] + [(w, 1, active)]
+        if len(widths) == 2 and widths[0][0] == widths[1][0]:
+            return [(widths[0][0], widths[0][1] + widths[1][1], None)]
+        return [(w, count, None) for w, count in widths]
+
+    def panel(self, b: str, at: str, kc: int, columns: int) -> str:
+        """Where the panel of the columns from ``at`` on is: a packed one is kc rows of a panel's width."""
+        if not self.packs_b:
+            return self.near(b, self.kind, 0, [(at, 1)])
+        if not self.by_panel:
+            return self.near(b, self.kind, 0, [(at, kc)])
+        self.pack_panel(self.near(b, self.kind, 0, [(at, self.b_n)]), "0", kc, columns)
+        return f"%p{self.packed_b}"
+
+    def emit_panel(
+        self, a: str, b: str, ldb: int, i0: str, j: str, rows: int, w: int, active: int | None, kc: int, first: bool,
+        last: bool,
+    ) -> None:  # fmt: skip
         # Narrow panels take more rows, so that enough accumulators are under way.
         most = min(24, native.vector_registers() - w - 1) // w
-        mr = self.mr if w == self.nv else min(self.m, max(self.mr, min(16, most)))
-        whole, rest = divmod(self.m, mr)
+        mr = self.mr if w == self.nv or self.packs_a else min(rows, max(self.mr, min(16, most)))
+        whole, rest = divmod(rows, mr)
         if whole:
             with self.loop(whole * mr, mr) as i:
-                self.emit_tile(a, b, i, j, mr, w, active, kc, first, last)
+                self.emit_tile(a, b, ldb, i0, i, j, mr, w, active, kc, first, last)
         if rest:
-            self.emit_tile(a, b, str(whole * mr), j, rest, w, active, kc, first, last)
+            self.emit_tile(a, b, ldb, i0, str(whole * mr), j, rest, w, active, kc, first, last)
 
     def emit_tile(
-        self, a: str, b: str, i: str, j: str, mr: int, w: int, active: int | None, kc: int, first: bool, last: bool,
+        self, a: str, b_tile: str, ldb: int, i0: str, i: str, j: str, mr: int, w: int, active: int | None, kc: int,
+        first: bool, last: bool,
     ) -> None:  # fmt: skip
+        """Rows i0 + i … of columns j …: ``a`` is row i0's, ``b_tile`` the panel."""
         v, kind, lanes = self.b, self.kind, self.lanes
         t = v.ty(kind)
-        a_tile = self.near(a, kind, 0, [(i, self.a_m)])
-        b_tile = self.near(b, kind, 0, [(j, 1)])
+        a_m, a_k = (1, mr) if self.packs_a else (self.a_m, self.a_k)
+        # A packed panel of mr rows is kc columns of mr entries.
+        a_tile = self.near(a, kind, 0, [(i, kc if self.packs_a else a_m)])
+        i = self.offset([(i, 1), (i0, 1)])
         width = self.vectors * lanes
-        tail = active is not None and not self.packs
+        tail = active is not None and not self.packs_b
         masks = [v.mask(active or 0) if tail and x == w - 1 else None for x in range(w)]
 
         def step(k: str, u: int, acc: list[list[Val]]) -> None:
-            row = [
-                v.load(self.near(b_tile, kind, u * self.ldb + x * lanes, [(k, self.ldb)]), kind, masks[x])
-                for x in range(w)
-            ]
+            row = [v.load(self.near(b_tile, kind, u * ldb + x * lanes, [(k, ldb)]), kind, masks[x]) for x in range(w)]
             for y in range(mr):
-                entry = v.splat(
-                    self.s.load(self.near(a_tile, kind, u * self.a_k + y * self.a_m, [(k, self.a_k)]), kind)
-                )
+                entry = v.splat(self.s.load(self.near(a_tile, kind, u * a_k + y * a_m, [(k, a_k)]), kind))
                 for x in range(w):
                     acc[y][x] = v.fma(entry, row[x], acc[y][x])
 

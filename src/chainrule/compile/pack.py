@@ -1,0 +1,192 @@
+"""Operands of matrix products, copied into the order in which the product reads them.
+
+B becomes panels: k rows of as many entries as a tile is wide, one panel after the other, padded with zeros to whole
+vectors. A becomes panels of as many rows as a tile is high, k columns each. What has its k contiguous is transposed in
+registers, as many rows at a time as a vector has lanes.
+"""
+
+from __future__ import annotations
+
+from .ir import SIZE, Module, Val
+from .nest import Nest
+
+__all__ = ["Packing"]
+
+
+class Packing(Nest):
+    """What a product needs to pack; the attributes are set by the emitter of products."""
+
+    kind: str
+    k: int
+    n: int
+    m: int
+    nv: int
+    mr: int
+    vectors: int
+    a_m: int
+    a_k: int
+    b_k: int
+    b_n: int
+    packed_a: int
+    packed_b: int
+
+    def __init__(self, module: Module, lanes: int) -> None:
+        super().__init__(module, lanes)
+
+    def near(self, base: str, kind: str, constant: int, live: list[tuple[str, int]] | None = None) -> str:
+        """``base`` moved by Σ index · stride and by a constant."""
+        terms: list[tuple[str, int]] = []
+        for i, stride in live or []:
+            if i.isdigit():
+                constant += int(i) * stride
+            else:
+                terms.append((i, stride))
+        offset = self.offset(terms)
+        if offset != "0":
+            base = self.s.gep(base, offset, kind)
+        return base if constant == 0 else self.s.gep(base, str(constant), kind)
+
+    # -- B ---------------------------------------------------------------------------------------------------------
+
+    def pack_b(self, base: str, k0: str, kc: int) -> None:
+        """Rows k0 … k0 + kc of B as panels."""
+        kind, width = self.kind, self.nv * self.lanes
+        base = self.near(base, kind, 0, [(k0, self.b_k)])
+        whole = self.n // width
+        if whole:
+            with self.loop(whole * width, width) as j:
+                self.pack_panel(self.near(base, kind, 0, [(j, self.b_n)]), j, kc, width)
+        if self.n % width:
+            j = str(whole * width)
+            self.pack_panel(self.near(base, kind, 0, [(j, self.b_n)]), j, kc, self.n % width)
+
+    def pack_panel(self, base: str, j: str, kc: int, columns: int) -> None:
+        """Columns j … of B, of which ``base`` is the first, as a panel (or as several, where they are contiguous); what
+        a vector has too many is zero."""
+        lanes, kind, width = self.lanes, self.kind, self.nv * self.lanes
+        target = self.near(f"%p{self.packed_b}", kind, 0, [(j, kc)])
+        b = self.b
+        if self.b_n == 1:
+            unroll = 4 if kc >= 4 else 1
+
+            def row(k: str, u: int) -> None:
+                for x in range(-(-columns // lanes)):
+                    active = columns - x * lanes
+                    mask = None if active >= lanes else b.mask(active)
+                    v = b.load(self.near(base, kind, u * self.b_k + x * lanes, [(k, self.b_k)]), kind, mask)
+                    p, y = divmod(x, self.nv)
+                    b.store(v, self.near(target, kind, (p * kc + u) * width + y * lanes, [(k, width)]))
+
+            whole = kc // unroll * unroll
+            with self.loop(whole, unroll) as k:
+                for u in range(unroll):
+                    row(k, u)
+            for u in range(kc - whole):
+                row(str(whole), u)
+        elif self.b_k == 1:
+            # A line of the cache is used up before the next rows take its place: they may map to the same set.
+            line = max(lanes, 64 // SIZE[kind])
+            whole = kc // line * line
+            parts = [
+                (min(lanes, columns - x), self.near(base, kind, x * self.b_n), self.near(target, kind, x))
+                for x in range(0, columns, lanes)
+            ]
+            if whole:
+                with self.loop(whole, line) as k:
+                    for rows, source, place in parts:
+                        for h in range(0, line, lanes):
+                            at = self.offset([(k, 1), (str(h), 1)]) if h else k
+                            self.transpose(source, self.b_n, place, width, at, rows, lanes)
+            for k0 in range(whole, kc, lanes):
+                for rows, source, place in parts:
+                    self.transpose(source, self.b_n, place, width, str(k0), rows, min(lanes, kc - k0))
+        else:  # neither way contiguous: entry by entry
+            padded = -(-columns // lanes) * lanes
+            with self.loop(kc) as k:
+                for x in range(columns):
+                    v = self.s.load(self.near(base, kind, x * self.b_n, [(k, self.b_k)]), kind)
+                    self.s.store(v, self.near(target, kind, x, [(k, width)]))
+                for x in range(columns, padded):
+                    self.s.store(self.s.const(kind, 0), self.near(target, kind, x, [(k, width)]))
+
+    # -- A ---------------------------------------------------------------------------------------------------------
+
+    def pack_a(self, base: str, rows: int, kc: int, below: int) -> None:
+        """``rows`` rows of A, of which ``base`` is the first, as panels of mr; ``below`` rows are there to be read."""
+        lanes, mr = self.lanes, self.mr
+        whole, rest = divmod(rows, mr)
+        # A vector that starts in the last panels may reach beyond the last row.
+        reach = -(-mr // lanes) * lanes
+        safe = max(0, min(whole, (below - reach) // mr + 1)) if self.a_m == 1 else whole
+        if safe:
+            with self.loop(safe * mr, mr) as i:
+                self.pack_strip(base, i, mr, kc, True)
+        for p in range(safe, whole):
+            self.pack_strip(base, str(p * mr), mr, kc, False)
+        if rest:
+            self.pack_strip(base, str(whole * mr), rest, kc, False)
+
+    def pack_strip(self, base: str, i: str, rows: int, kc: int, free: bool) -> None:
+        """Rows i …: kc columns of ``rows`` entries. Stores are whole vectors: what is too much is overwritten by the
+        next column, and the memory goes on behind the last one. ``free``: there is more to read behind a column."""
+        lanes, kind, b = self.lanes, self.kind, self.b
+        source = self.near(base, kind, 0, [(i, self.a_m)])
+        target = self.near(f"%p{self.packed_a}", kind, 0, [(i, kc)])
+        if self.a_m == 1:
+
+            def column(k: str, u: int) -> None:
+                for x in range(0, rows, lanes):
+                    mask = None if free or rows - x >= lanes else b.mask(rows - x)
+                    v = b.load(self.near(source, kind, u * self.a_k + x, [(k, self.a_k)]), kind, mask)
+                    b.store(v, self.near(target, kind, u * rows + x, [(k, rows)]))
+
+            unroll = 4 if kc >= 4 else 1
+            whole = kc // unroll * unroll
+            with self.loop(whole, unroll) as k:
+                for u in range(unroll):
+                    column(k, u)
+            for u in range(kc - whole):
+                column(str(whole), u)
+        elif self.a_k == 1 and rows <= lanes:
+            line = max(lanes, 64 // SIZE[kind])
+            whole = kc // line * line
+            if whole:
+                with self.loop(whole, line) as k:
+                    for h in range(0, line, lanes):
+                        at = self.offset([(k, 1), (str(h), 1)]) if h else k
+                        self.transpose(source, self.a_m, target, rows, at, rows, lanes)
+            for k0 in range(whole, kc, lanes):
+                self.transpose(source, self.a_m, target, rows, str(k0), rows, min(lanes, kc - k0))
+        else:
+            with self.loop(kc) as k:
+                for y in range(rows):
+                    v = self.s.load(self.near(source, kind, y * self.a_m, [(k, self.a_k)]), kind)
+                    self.s.store(v, self.near(target, kind, y, [(k, rows)]))
+
+    # -- in registers ----------------------------------------------------------------------------------------------
+
+    def transpose(self, base: str, step: int, target: str, width: int, k: str, rows: int, columns: int) -> None:
+        """``rows`` rows (``step`` entries apart) of ``columns`` entries from k on become ``columns`` rows, ``width``
+        entries apart, from row k of the target on."""
+        b, lanes, kind = self.b, self.lanes, self.kind
+        start = self.near(base, kind, 0, [(k, 1)])
+        mask = None if columns == lanes else b.mask(columns)
+        t = b.ty(kind)
+        r = [
+            b.load(self.near(start, kind, n * step), kind, mask) if n < rows else Val(kind, "zeroinitializer")
+            for n in range(lanes)
+        ]
+        d = lanes // 2
+        while d:
+            for n in range(lanes):
+                if n & d:
+                    continue
+                low = ", ".join(f"i32 {x if not x & d else lanes + x - d}" for x in range(lanes))
+                high = ", ".join(f"i32 {x + d if not x & d else lanes + x}" for x in range(lanes))
+                p, q = r[n].text, r[n + d].text
+                r[n] = b.put(kind, f"shufflevector {t} {p}, {t} {q}, <{lanes} x i32> <{low}>")
+                r[n + d] = b.put(kind, f"shufflevector {t} {p}, {t} {q}, <{lanes} x i32> <{high}>")
+            d //= 2
+        out = self.near(target, kind, 0, [(k, width)])
+        for x in range(columns):
+            b.store(r[x], self.near(out, kind, x * width))
