@@ -1,118 +1,232 @@
-"""Measure and print the table.
-
-    python -m benchmarks.training                        # workloads a … h with SGD and Adam
-    python -m benchmarks.training --only a,b,c           # some of them
-    python -m benchmarks.training --grid                 # 3-layer MLP, widths × batches
-    python -m benchmarks.training --threads 2 --peers torch,jax.jit
-
-Needs the ``parity`` and ``bench`` extras (torch, jax). The libraries take turns in short blocks.
-"""
+"""The command: ``python -m benchmarks.training``."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import json
-import math
-import os
-import statistics
+import platform
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..harness import Worker
-from .workloads import WORKLOADS, workload
+import click
+
+from . import machine, peers, report
+from .run import Settings, measure_row
+from .workloads import FUNCTIONS, GRID, TRAINING
+
+EPILOG = """\b
+  python -m benchmarks.training                          training steps a … h, SGD and Adam, one thread
+  python -m benchmarks.training --only a,b,c --quick     some of them, a first look
+  python -m benchmarks.training --grid                   3-layer MLP, widths 16 … 1024 × batches 1 … 1024
+  python -m benchmarks.training --functions              elementwise chain, softmax, layer norm, Hessian · vector
+  python -m benchmarks.training --threads 1,2 --blas default,mkl --json out.json --plot out.svg
+  python -m benchmarks.training --from out.json --markdown
+
+What is measured, and how: benchmarks/README.md."""
 
 
-def turns(workers: list[Worker], name: str, rounds: int, seconds: float, check: int) -> dict[str, Any]:
-    """Short blocks of steps in turn. On a machine with other work the quietest block of each library says most, so
-    both the quietest and the median of the ratios are given."""
-    first, losses, steps, times = {}, {}, {}, {w.library: [] for w in workers}  # type: ignore[var-annotated]
-    for w in workers:
-        answer = w.ask(do="prepare", workload=name, check=check)
-        losses[w.library], first[w.library] = answer["losses"], answer["first_step"]
-        w.ask(do="block", steps=5)
-        probe = min(w.ask(do="block", steps=3)["seconds"] / 3 for _ in range(3))
-        steps[w.library] = max(1, int(seconds / probe))
-    for i in range(rounds):
-        for w in workers if i % 2 == 0 else workers[::-1]:
-            n = steps[w.library]
-            times[w.library].append(w.ask(do="block", steps=n)["seconds"] / n)
-    return {"first": first, "losses": losses, "times": times}
+def _list(known: Callable[[], set[str]] | None = None) -> Callable[..., list[str]]:
+    def parse(_context: Any, parameter: Any, value: str) -> list[str]:
+        items = [item.strip() for item in value.split(",") if item.strip()]
+        unknown = [item for item in items if known is not None and item not in known()]
+        if unknown and known is not None:
+            raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(sorted(known()))}", param=parameter)
+        if not items:
+            raise click.BadParameter("names at least one", param=parameter)
+        return items
+
+    return parse
 
 
-def run(names: list[str], peers: list[str], threads: int, rounds: int, seconds: float) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    everybody = ["chainrule", *peers]
-    print(f"{threads} thread(s); µs per training step, quietest of {rounds} blocks taken in turn.")
-    print("ratio: best peer / ours, of the quietest blocks (and the median over the blocks);")
-    print("losses: largest relative difference from torch over 50 steps; cold: seconds to the first step, in order")
-    head = "".join(f"{p:>13s}" for p in everybody)
-    print(f"{'workload':56s}{head}{'ratio':>8s}{'(median)':>10s}{'losses':>9s}  cold", flush=True)
-    environment = {"CHAINRULE_CACHE": "", "JAX_PLATFORMS": "cpu"}
-    workers = [Worker(p, "benchmarks.training.workloads", threads, environment) for p in everybody]
-    for name in names:
-        w, optimizer = workload(name)
-        row: dict[str, Any] = {"workload": f"{w.title}, {optimizer}"}
-        rows.append(row)
+@click.command(epilog=EPILOG, context_settings={"max_content_width": 110})
+@click.option(
+    "--only",
+    default=",".join(TRAINING),
+    callback=_list(lambda: {*TRAINING, *FUNCTIONS, *GRID}),
+    help="Workloads, by their letters and names.",
+)
+@click.option("--grid", is_flag=True, help="The grid of 3-layer MLPs instead (SGD).")
+@click.option("--functions", is_flag=True, help="The functions instead: " + ", ".join(FUNCTIONS) + ".")
+@click.option("--all", "everything", is_flag=True, help="Training steps, grid and functions.")
+@click.option("--optimizers", default="sgd,adam", callback=_list(lambda: {"sgd", "adam"}), show_default=True)
+@click.option(
+    "--peers",
+    "others",
+    default=",".join(p for p in peers.PEERS if p != "eager"),
+    callback=_list(lambda: {*peers.PEERS}),
+    show_default=True,
+    help="Also known: eager (chainrule's own).",
+)
+@click.option(
+    "--threads",
+    default="1",
+    callback=_list(lambda: {str(n) for n in range(1, 257)}),
+    show_default=True,
+    help="Thread counts, each a table of its own.",
+)
+@click.option(
+    "--blas",
+    default="default",
+    callback=_list(lambda: {"default", "openblas", "mkl", "own"}),
+    show_default=True,
+    help="BLAS of chainrule, each a column: default, openblas, mkl, own.",
+)
+@click.option(
+    "--rounds", "--blocks", default=40, type=click.IntRange(2), show_default=True, help="Turns of each library."
+)
+@click.option("--seconds", default=0.01, type=click.FloatRange(1e-4), show_default=True, help="Length of a turn.")
+@click.option(
+    "--timeout",
+    default=180.0,
+    type=click.FloatRange(1),
+    show_default=True,
+    help="Seconds in which a library must have made its first steps of a workload.",
+)
+@click.option(
+    "--quick", is_flag=True, help="A first look: 10 turns, no torch.compile, no tinygrad, no second cold start."
+)
+@click.option("--json", "target", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures here.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Show the figures of an earlier --json; measure nothing.",
+)
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the ratios (.svg, .png).")
+@click.option("--markdown", is_flag=True, help="Also print the table as Markdown.")  # fmt: skip
+def main(**given: Any) -> None:
+    """Whole training steps of chainrule.compile against other libraries, on this machine, taking turns."""
+    if given["plot"] is not None:
+        if given["plot"].suffix.lower() not in (".svg", ".png", ".pdf"):
+            raise click.BadParameter("ends in .svg, .png or .pdf", param_hint="--plot")
         try:
-            result = turns(workers, name, rounds, seconds, 50)
-        except RuntimeError as error:
-            row["error"] = str(error)
-            print(f"{row['workload']:56s}  {str(error).splitlines()[0][:150]}", flush=True)
-            for worker in workers:
-                worker.close()
-            workers = [Worker(p, "benchmarks.training.workloads", threads, environment) for p in everybody]
-            continue
-        times = result["times"]
-        row["us"] = {p: min(times[p]) * 1e6 for p in everybody}
-        row["median_us"] = {p: statistics.median(times[p]) * 1e6 for p in everybody}
-        row["cold"] = result["first"]
-        row["ratio"] = min(row["us"][p] for p in peers) / row["us"]["chainrule"]
-        row["median_ratio"] = min(
-            statistics.median(a / b for a, b in zip(times[p], times["chainrule"], strict=True)) for p in peers
-        )
-        reference = result["losses"]["torch" if "torch" in peers else peers[0]]
-        row["difference"] = max(
-            abs(a - b) / max(abs(b), 1e-8) for a, b in zip(result["losses"]["chainrule"], reference, strict=True)
-        )
-        cells = "".join(f"{row['us'][p]:13.1f}" for p in everybody)
-        cold = " ".join(f"{row['cold'][p]:.2f}" for p in everybody)
-        print(
-            f"{row['workload']:56s}{cells}{row['ratio']:8.2f}{row['median_ratio']:10.2f}"
-            f"{row['difference']:9.1e}  {cold}",
-            flush=True,
-        )
-    for worker in workers:
-        worker.close()
-    return rows
+            import matplotlib  # noqa: F401
+        except ImportError:
+            raise click.ClickException("--plot needs matplotlib: pip install matplotlib") from None
+    rows, limits, command = _saved(given["source"]) if given["source"] else _measured(given)
+    if given["markdown"]:
+        click.echo("\n" + report.markdown(rows, limits, command))
+    if given["plot"] is not None and rows:
+        from .plot import draw
+
+        draw(rows, given["plot"])
+        click.echo(f"wrote {given['plot']}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--only", default=",".join(WORKLOADS))
-    parser.add_argument("--optimizers", default="sgd,adam")
-    parser.add_argument("--peers", default="torch,jax.jit")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--blocks", type=int, default=40)
-    parser.add_argument("--seconds", type=float, default=0.005, help="length of a block")
-    parser.add_argument("--grid", action="store_true")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    module = {"jax.jit": "jax", "torch": "torch", "torch.compile": "torch"}
-    peers = [p for p in given.peers.split(",") if importlib.util.find_spec(module.get(p, "chainrule"))]
-    optimizers = given.optimizers.split(",")
-    if given.grid:
-        names = [f"grid-{n}-{b}/sgd" for n in (16, 64, 256, 1024) for b in (1, 16, 128, 1024)]
+def _saved(source: Path) -> tuple[list[Any], dict[int, Any], str]:
+    try:
+        content = json.loads(source.read_text())
+        rows, limits = content["rows"], {int(t): limit for t, limit in content["machine"].items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise click.ClickException(f"{source} was not written by --json: {error!r}") from None
+    _show(rows, limits)
+    return rows, limits, content["command"]
+
+
+def _show(rows: list[Any], limits: dict[int, Any]) -> None:
+    click.echo(report.machine_lines(limits))
+    seen = {p for row in rows for p in [*row["us"], *row["failed"]]}
+    ours = sorted(p for p in seen if peers.ours(p))
+    for threads in sorted({row["threads"] for row in rows}):
+        libraries = [*ours, *(p for p in peers.PEERS if p in seen)]
+        here = [row for row in rows if row["threads"] == threads]
+        click.echo(f"\n{threads} thread(s)\n{report.heading(libraries)}")
+        for row in here:
+            click.echo(report.line(row, libraries, limits))
+        click.echo(f"{report.footer(here, libraries)}\n\n{report.second_table(here, libraries)}")
+
+
+def _measured(given: dict[str, Any]) -> tuple[list[Any], dict[int, Any], str]:
+    names = _names(given)
+    ours = ["chainrule" if b == "default" else f"chainrule:{b}" for b in given["blas"]]
+    settings = Settings(given["rounds"], given["seconds"], timeout=given["timeout"], warm_cache=not given["grid"])
+    others: list[str] = given["others"]
+    if given["quick"]:
+        settings = Settings(10, given["seconds"], 3.0, given["timeout"], warm_cache=False)
+        others = [p for p in others if p not in ("torch.compile", "tinygrad")]
+    for library in list(others):
+        why = peers.missing(library)
+        if why:
+            click.echo(f"left out: {library}: {why}")
+            others.remove(library)
+    libraries = [*ours, *others]
+    rows: list[Any] = []
+    limits: dict[int, Any] = {}
+    thread_counts = [int(t) for t in given["threads"]]
+    with _progress(len(names) * len(thread_counts)) as (say, show):
+        for threads in thread_counts:
+            say("what the machine can do")
+            limits[threads] = machine.limits(threads)
+        show(report.machine_lines(limits))
+        for threads in thread_counts:
+            show(f"\n{threads} thread(s); turns of {1e3 * settings.seconds:g} ms, {settings.rounds} of them")
+            show(report.heading(libraries))
+            start = len(rows)
+            for name in names:
+                begin = time.perf_counter()
+                row = measure_row(name, libraries, threads, settings, lambda text, name=name: say(f"{name}: {text}"))
+                row["took"] = time.perf_counter() - begin
+                rows.append(row)
+                show(report.line(row, libraries, limits), done=1)
+                if given["target"]:
+                    _keep(given["target"], rows, limits)
+            limits[threads] = machine.better(limits[threads], machine.limits(threads))
+            here = rows[start:]
+            if given["target"]:
+                _keep(given["target"], rows, limits)
+            show(f"{report.footer(here, libraries)}\n\n{report.second_table(here, libraries)}")
+    return rows, limits, _command()
+
+
+def _names(given: dict[str, Any]) -> list[str]:
+    if given["everything"]:
+        only = [*TRAINING, *GRID, *FUNCTIONS]
+    elif given["grid"] or given["functions"]:
+        only = [*(GRID if given["grid"] else ()), *(FUNCTIONS if given["functions"] else ())]
     else:
-        names = [f"{k}/{o}" for k in given.only.split(",") for o in optimizers]
-    rows = run(names, peers, given.threads, given.blocks, given.seconds)
-    ratios = [r["ratio"] for r in rows if "ratio" in r]
-    if ratios:
-        print(f"geometric mean of the ratios: {math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f}")
-    if given.json:
-        given.json.write_text(json.dumps({"python": sys.version, "cpus": os.cpu_count(), "rows": rows}, indent=1))
+        only = given["only"]
+    names: list[str] = []
+    for key in only:
+        if key in FUNCTIONS:
+            names.append(key)
+        else:
+            names += [f"{key}/{o}" for o in (["sgd"] if key.startswith("grid-") else given["optimizers"])]
+    return names
+
+
+def _command() -> str:
+    return " ".join(["python -m benchmarks.training", *sys.argv[1:]])
+
+
+def _keep(target: Path, rows: list[Any], limits: dict[int, Any]) -> None:
+    about = {"python": platform.python_version(), "command": _command(), "machine": limits}
+    try:
+        target.write_text(json.dumps({**about, "rows": rows}, indent=1, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise click.ClickException(f"cannot write {target}: {error}") from None
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[..., None]]]:
+    """``say`` (what is going on now) and ``show`` (a result, to stay). Off a terminal only results appear."""
+    if not sys.stdout.isatty():
+        yield (lambda _text: None), lambda text, done=0: click.echo(text)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task("", total=total)
+
+        def show(text: str, done: int = 0) -> None:
+            bar.console.out(text, highlight=False)
+            bar.advance(task, done)
+
+        yield (lambda text: bar.update(task, description=text)), show
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m benchmarks.training")
