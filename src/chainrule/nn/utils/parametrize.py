@@ -73,11 +73,14 @@ def is_parametrized(module: Any, tensor_name: str | None = None) -> bool:
 
 def _property(name: str) -> property:
     def get(self: Any) -> Any:
-        if _cache is None:
-            return self.parametrizations[name]()
         key = (id(self), name)
-        if key not in _cache:
-            _cache[key] = self.parametrizations[name]()
+        try:
+            if _cache is None:
+                return self.parametrizations[name]()
+            if key not in _cache:
+                _cache[key] = self.parametrizations[name]()
+        except AttributeError as error:  # Module.__getattr__ would take it for "there is no such attribute"
+            raise RuntimeError(f"the parametrization of {name!r} failed: {error}") from error
         return _cache[key]
 
     def put(self: Any, value: Any) -> None:

@@ -76,6 +76,37 @@ def remove_weight_norm(module: Any, name: str = "weight") -> Any:
     return module
 
 
+def as_matrix(weight: Any, dim: int) -> Any:
+    """A weight with axis ``dim`` as rows and all others as columns."""
+    n = weight._array.ndim
+    if dim:
+        weight = registry["permute"].call(weight, dims=(dim, *(i for i in range(n) if i != dim)))
+    rows = weight._array.shape[0]
+    return registry["reshape"].call(weight, shape=(rows, weight._array.size // rows))
+
+
+def unit(x: Any, eps: float) -> Any:
+    """x / ‖x‖, as an array."""
+    return x / max(float(np.sqrt((x * x).sum())), eps)
+
+
+def power_iteration(matrix: Any, u: Any, v: Any, steps: int, eps: float) -> None:
+    """Turn u and v towards the first singular vectors, in place; all are arrays."""
+    if state.recorder is not None:
+        raise RuntimeError("spectral_norm's power iteration cannot be traced; call module.eval() first")
+    for _ in range(steps):
+        v[...] = unit(matrix.T @ u, eps)
+        u[...] = unit(matrix @ v, eps)
+
+
+def divide_by_norm(weight: Any, matrix: Any, u: Any, v: Any) -> Any:
+    """w / (uᵀ W v): the gradient flows through W, not through u and v."""
+    mul, total = registry["mul"].call, registry["sum"].call
+    row = registry["reshape"].call(v, shape=(1, -1))
+    column = total(mul(matrix, row), dim=(1,), keepdim=False)
+    return weight / total(mul(u, column), dim=(0,), keepdim=False)
+
+
 class _SpectralNorm:
     """w = w_orig / σ, σ the largest singular value, by one power iteration per training step (Miyato et al. 2018)."""
 
@@ -86,32 +117,14 @@ class _SpectralNorm:
             )
         self.name, self.n_power_iterations, self.eps, self.dim = name, n_power_iterations, eps, dim
 
-    def matrix(self, weight: Any) -> Any:
-        n = weight._array.ndim
-        if self.dim:
-            dims = (self.dim, *(i for i in range(n) if i != self.dim))
-            weight = registry["permute"].call(weight, dims=dims)
-        shape = weight._array.shape
-        return registry["reshape"].call(weight, shape=(shape[0], weight._array.size // shape[0]))
-
-    def _unit(self, x: Any) -> Any:
-        return x / max(float(np.sqrt((x * x).sum())), self.eps)
-
     def weight(self, module: Any, iterate: bool) -> Any:
         weight = getattr(module, self.name + "_orig")
         u, v = getattr(module, self.name + "_u"), getattr(module, self.name + "_v")
-        matrix = self.matrix(weight)
+        matrix = as_matrix(weight, self.dim)
         if iterate:
-            if state.recorder is not None:
-                raise RuntimeError("spectral_norm's power iteration cannot be traced; call module.eval() first")
-            for _ in range(self.n_power_iterations):
-                v._array[...] = self._unit(matrix._array.T @ u._array)
-                u._array[...] = self._unit(matrix._array @ v._array)
+            power_iteration(matrix._array, u._array, v._array, self.n_power_iterations, self.eps)
             u, v = wrap(u._array.copy()), wrap(v._array.copy())
-        mul, total = registry["mul"].call, registry["sum"].call
-        row = registry["reshape"].call(v, shape=(1, -1))
-        column = total(mul(matrix, row), dim=(1,), keepdim=False)
-        return weight / total(mul(u, column), dim=(0,), keepdim=False)
+        return divide_by_norm(weight, matrix, u, v)
 
     def __call__(self, module: Any, inputs: Any) -> None:
         setattr(module, self.name, self.weight(module, module.training))
@@ -129,12 +142,12 @@ def spectral_norm(
     weight = module._parameters.pop(name)
     if weight is None:
         raise ValueError(f"`SpectralNorm` cannot be applied as parameter `{name}` is None")
-    rows, columns = hook.matrix(weight.detach())._array.shape
+    rows, columns = as_matrix(weight.detach(), dim)._array.shape
     rng, dtype = numpy_generator(), weight._array.dtype
     module.register_parameter(name + "_orig", weight)
     setattr(module, name, wrap(weight._array))
-    module.register_buffer(name + "_u", wrap(hook._unit(rng.standard_normal(rows)).astype(dtype)))
-    module.register_buffer(name + "_v", wrap(hook._unit(rng.standard_normal(columns)).astype(dtype)))
+    module.register_buffer(name + "_u", wrap(unit(rng.standard_normal(rows), eps).astype(dtype)))
+    module.register_buffer(name + "_v", wrap(unit(rng.standard_normal(columns), eps).astype(dtype)))
     module.register_forward_pre_hook(hook)
     return module
 
