@@ -18,6 +18,7 @@ from ..core.state import state
 from ..core.variable import wrap
 from ..graph.program import Instr, Program, Value
 from ..graph.trace import Recorder
+from .lanes import direct, images_in_lanes
 
 __all__ = ["Check", "decompose"]
 
@@ -291,7 +292,7 @@ def _windows(x: Any, kernel: Any) -> Any:
 @formula("conv")
 def _conv(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     kernel = weight.shape[2:]
-    if not _plain_windows(stride, dilation, groups, kernel) or 0 in x.shape or 0 in weight.shape:
+    if direct(x, weight) or not _plain_windows(stride, dilation, groups, kernel) or 0 in x.shape or 0 in weight.shape:
         return None
     cols = _windows(_bordered(x, padding), kernel)
     o = weight.shape[0]
@@ -304,7 +305,7 @@ def _conv(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation
 
 @formula("conv_weight")
 def _conv_weight(x: Any, y: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
-    if not _plain_windows(stride, dilation, groups, kernel) or 0 in x.shape or 0 in y.shape:
+    if direct(x, y) or not _plain_windows(stride, dilation, groups, kernel) or 0 in x.shape or 0 in y.shape:
         return None
     cols = _windows(_bordered(x, padding), kernel)
     n, o = y.shape[:2]
@@ -317,7 +318,9 @@ def _conv_weight(x: Any, y: Any, *, kernel: Any, stride: Any, padding: Any, dila
 def _conv_input(y: Any, weight: Any, *, size: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     kernel = weight.shape[2:]
     border = tuple(k - 1 - p for k, p in zip(kernel, padding, strict=True))
-    if not _plain_windows(stride, dilation, groups, kernel) or min(border) < 0 or 0 in y.shape or 0 in weight.shape:
+    if direct(y, weight) or not _plain_windows(stride, dilation, groups, kernel):
+        return None
+    if min(border) < 0 or 0 in y.shape or 0 in weight.shape:
         return None
     # Every entry of x is under the window turned by half a turn, at the tap that it came from.
     cols = _windows(_bordered(y, border), kernel)
@@ -525,7 +528,7 @@ def decompose(program: Program, checks: list[Check] | None = None, frozen: set[V
         return out
 
     instrs = expand(program.instrs, 0)
-    return Program(
+    return images_in_lanes(Program(
         list(program.inputs), constants, instrs, [new(v) for v in program.outputs],
         [(m, new(v)) for m, v in program.updates],
-    )  # fmt: skip
+    ))  # fmt: skip

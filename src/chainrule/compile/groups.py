@@ -14,7 +14,12 @@ from dataclasses import dataclass, field
 from ..graph.program import Value
 from .nodes import Access, Node, contiguous
 
-__all__ = ["Group", "make_groups", "respread", "refine"]
+__all__ = ["ALONE", "PRODUCTS", "Group", "make_groups", "respread", "refine"]
+
+PRODUCTS = ("matmul", "conv")
+"""Kinds of nodes whose kernel carries out elementwise work on its result."""
+ALONE = ("call", "join", "conv_weight")
+"""Kinds of nodes that have a group to themselves."""
 
 
 def refine(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -98,9 +103,9 @@ def _matches(access: Access, shape: tuple[int, ...], group: Group, at: tuple[int
 
 def _join(node: Node, group: Group) -> bool:
     """Add the node to the group if it fits."""
-    if group.kind in ("call", "join") or node.kind in ("matmul", "call", "join") or group.permuted:
+    if group.kind in ALONE or node.kind in (*PRODUCTS, *ALONE) or group.permuted:
         return False
-    if group.kind == "matmul" and (node.kind == "reduce" or node.name == "one_hot"):
+    if group.kind in PRODUCTS and (node.kind == "reduce" or node.name == "one_hot"):
         return False
     shape, split = group.shape, group.split
     inner = [a for a in node.args if isinstance(a, Access) and a.root in group.made]
@@ -131,7 +136,7 @@ def _join(node: Node, group: Group) -> bool:
         new_split = len(rows_finer)
     if node.kind == "ew" and node.name == "one_hot" and finer != node.shape:
         return False
-    if group.kind == "matmul" and finer != group.shape:
+    if group.kind in PRODUCTS and finer != group.shape:
         return False
     domain = finer if level == "full" else finer[: new_split or 0]
     trial_split = new_split
@@ -179,7 +184,7 @@ def _join(node: Node, group: Group) -> bool:
 
 
 def _fresh(node: Node) -> Group:
-    group = Group(node.kind if node.kind in ("matmul", "call", "join") else "loop", node.shape)
+    group = Group(node.kind if node.kind in (*PRODUCTS, *ALONE) else "loop", node.shape)
     if node.kind == "reduce":
         n, axes = len(node.shape), node.axes
         if axes == tuple(range(n - len(axes), n)):
@@ -243,7 +248,7 @@ def make_groups(nodes: list[Node], targets: dict[Value, Value], fuse: bool = Tru
         if memory is not None:
             earliest = max(earliest, last_reader.get(memory, 0))
         found = None
-        if fuse and groups and node.kind not in ("matmul", "call", "join"):
+        if fuse and groups and node.kind not in (*PRODUCTS, *ALONE):
             lowest = max(earliest, len(groups) - 64)
             # The group that made what the node reads comes first: the value is still in registers there.
             makers = {where[v] for v in node.reads if v in where and math.prod(v.shape) > 1 and where[v] >= earliest}

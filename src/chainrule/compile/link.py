@@ -19,6 +19,7 @@ from ..core.op import registry
 from ..errors import OpError
 from ..graph.program import Instr, Program, Value
 from . import native
+from .convolve import emit_conv, emit_conv_weight
 from .decompose import Check
 from .gemm import emit_gemm
 from .groups import make_groups
@@ -32,7 +33,8 @@ from .nodes import Node, build, contiguous
 __all__ = ["Step", "build_step"]
 
 _CALLBACK = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
-EMITTERS = {"matmul": emit_gemm, "loop": emit_loops, "join": emit_join}
+EMITTERS = {"matmul": emit_gemm, "loop": emit_loops, "join": emit_join, "conv": emit_conv,
+            "conv_weight": emit_conv_weight}  # fmt: skip
 CANARY = 0xA5
 _ATTRIBUTES = 'attributes #0 = { nounwind noinline "no-trapping-math"="true" "prefer-vector-width"="512" }'
 

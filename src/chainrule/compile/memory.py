@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..errors import OpError
 from ..graph.program import Value
-from .groups import Group
+from .groups import ALONE, PRODUCTS, Group
 from .nodes import Access, Storage, contiguous
 
 __all__ = ["Plan", "make_plan"]
@@ -40,7 +40,7 @@ def _safe_in_place(memory: Value, value: Value, at: int, groups: list[Group], us
     if any(i > at for i in uses.get(memory, ())):
         return False
     group = groups[at]
-    if group.level.get(value) != "full" or group.kind in ("call", "join"):
+    if group.level.get(value) != "full" or group.kind in ALONE:
         return not any(memory in n.reads for n in group.nodes)
     depth: dict[Value, int] = {}
     for node in group.nodes:
@@ -54,7 +54,7 @@ def _safe_in_place(memory: Value, value: Value, at: int, groups: list[Group], us
         for a in node.args:
             if isinstance(a, Access) and a.root is memory:
                 # Only the very entry that is about to be written may be read, and not in a later pass.
-                if node.kind == "matmul" or math.prod(node.shape) != math.prod(shape) or a.offset:
+                if node.kind in PRODUCTS or math.prod(node.shape) != math.prod(shape) or a.offset:
                     return False
                 if a.strides != contiguous(node.shape) or phase > written:
                     return False
