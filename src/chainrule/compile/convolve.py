@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..graph.program import Value
+from . import native
 from .groups import Group, respread
 from .ir import Module, Val, kind_of
-from .loops import Kernel, Nest, evaluate
+from .nest import Kernel, Nest, evaluate
 from .nodes import Access, contiguous
 from .windows import Axis, tiles
 
@@ -56,24 +57,11 @@ class _Operand:
 class _Walk(Nest):
     """What both kernels share: addresses, loops with computed bounds, sums in registers."""
 
-    def __init__(self, module: Module, group: Group, vector_bytes: int) -> None:
+    def __init__(self, module: Module, group: Group) -> None:
         self.node = group.nodes[0]
         super().__init__(module, self.node.params["lanes"])
         self.kind = self.node.compute
-        self.registers = 32 if vector_bytes == 64 else 16
-
-    def near(self, base: str, kind: str, constant: int, live: list[tuple[str, int]]) -> str:
-        """``base`` moved by Σ index · stride and by a constant, in entries."""
-        terms: list[tuple[str, int]] = []
-        for i, stride in live:
-            if i.isdigit():
-                constant += int(i) * stride
-            else:
-                terms.append((i, stride))
-        offset = self.offset(terms)
-        if offset != "0":
-            base = self.s.gep(base, offset, kind)
-        return base if constant == 0 else self.s.gep(base, str(constant), kind)
+        self.registers = native.vector_registers()
 
     def whole(self, text: str) -> str:
         name = self.b.name()
@@ -151,8 +139,8 @@ def runs(parts: list[tuple[int, int]], alike: list[Any]) -> list[tuple[int, int,
 class _Conv(_Walk):
     """y[n, o, t, u] = Σ over c and taps of x[n, c, …] · w[o, c, …], then the epilogue."""
 
-    def __init__(self, module: Module, group: Group, keep: set[Value], vector_bytes: int) -> None:
-        super().__init__(module, group, vector_bytes)
+    def __init__(self, module: Module, group: Group, keep: set[Value]) -> None:
+        super().__init__(module, group)
         self.group, self.keep = group, keep
 
     def five(self, strides: tuple[int, ...]) -> tuple[int, ...]:
@@ -495,9 +483,9 @@ class _ConvWeight(_Walk):
 
 def emit_conv(module: Module, group: Group, keep: set[Value], vector_bytes: int) -> Kernel:
     """A convolution (or its transpose) with its epilogue; ``keep`` are the values that somebody outside reads."""
-    return _Conv(module, group, keep, vector_bytes).run()
+    return _Conv(module, group, keep).run()
 
 
 def emit_conv_weight(module: Module, group: Group, keep: set[Value], vector_bytes: int) -> Kernel:
     """A weight gradient."""
-    return _ConvWeight(module, group, vector_bytes).run()
+    return _ConvWeight(module, group).run()

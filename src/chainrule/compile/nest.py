@@ -138,6 +138,19 @@ class Nest:
                 total = part
         return total or "0"
 
+    def near(self, base: str, kind: str, constant: int, live: list[tuple[str, int]] | None = None) -> str:
+        """``base`` moved by Σ index · stride and by a constant."""
+        terms: list[tuple[str, int]] = []
+        for i, stride in live or []:
+            if i.isdigit():
+                constant += int(i) * stride
+            else:
+                terms.append((i, stride))
+        offset = self.offset(terms)
+        if offset != "0":
+            base = self.s.gep(base, offset, kind)
+        return base if constant == 0 else self.s.gep(base, str(constant), kind)
+
     def alloca(self, kind: str, lanes: int) -> str:
         name = self.b.name()
         self.allocas.append(f"  {name} = alloca {self.b.at(lanes).ty(kind)}, align 64")

@@ -290,9 +290,7 @@ def _relaid(instr: Instr, storage: Storage) -> Node | None:
     else:
         shape, strides = (x.shape[0], x.shape[-1], *x.shape[1:-1]), (s[0], s[-1], *s[1:-1])
     access = Access(root, offset, squeeze(shape, strides))
-    return Node(
-        "ew", "copy", instr, out, tuple(n for n in shape if n != 1), [access], compute=kind_of(out.dtype) or ""
-    )
+    return Node("ew", "copy", instr, out, tuple(n for n in shape if n != 1), [access], compute=kind_of(out.dtype) or "")
 
 
 def _two_axes(strides: tuple[int, ...], front: int, back: int) -> tuple[int, ...]:

@@ -33,19 +33,6 @@ class Packing(Nest):
     def __init__(self, module: Module, lanes: int) -> None:
         super().__init__(module, lanes)
 
-    def near(self, base: str, kind: str, constant: int, live: list[tuple[str, int]] | None = None) -> str:
-        """``base`` moved by Σ index · stride and by a constant."""
-        terms: list[tuple[str, int]] = []
-        for i, stride in live or []:
-            if i.isdigit():
-                constant += int(i) * stride
-            else:
-                terms.append((i, stride))
-        offset = self.offset(terms)
-        if offset != "0":
-            base = self.s.gep(base, offset, kind)
-        return base if constant == 0 else self.s.gep(base, str(constant), kind)
-
     # -- B ---------------------------------------------------------------------------------------------------------
 
     def pack_b(self, base: str, k0: str, kc: int) -> None:
