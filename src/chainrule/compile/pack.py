@@ -102,39 +102,60 @@ class Packing(Nest):
         """``rows`` rows of A, of which ``base`` is the first, as panels of mr; ``below`` rows are there to be read."""
         lanes, mr = self.lanes, self.mr
         whole, rest = divmod(rows, mr)
+        if self.a_m != 1:
+            if whole:
+                with self.loop(whole * mr, mr) as i:
+                    self.pack_strip(base, i, mr, kc)
+            if rest:
+                self.pack_strip(base, str(whole * mr), rest, kc)
+            return
         # A vector that starts in the last panels may reach beyond the last row.
         reach = -(-mr // lanes) * lanes
-        safe = max(0, min(whole, (below - reach) // mr + 1)) if self.a_m == 1 else whole
-        if safe:
-            with self.loop(safe * mr, mr) as i:
-                self.pack_strip(base, i, mr, kc, True)
+        safe = max(0, min(whole, (below - reach) // mr + 1))
+        # Several at a time, so that a line of the cache is used up before the next column takes its place.
+        together = next(g for g in (8, 7, 6, 5, 4, 3, 2, 1) if g == 1 or safe % g == 0 or safe > 3 * g)
+        blocks = safe // together
+        if blocks:
+            with self.loop(blocks * together * mr, together * mr) as i:
+                self.copy_columns(base, i, together, mr, kc, True)
+        if safe % together:
+            self.copy_columns(base, str(blocks * together * mr), safe % together, mr, kc, True)
         for p in range(safe, whole):
-            self.pack_strip(base, str(p * mr), mr, kc, False)
+            self.copy_columns(base, str(p * mr), 1, mr, kc, False)
         if rest:
-            self.pack_strip(base, str(whole * mr), rest, kc, False)
+            self.copy_columns(base, str(whole * mr), 1, rest, kc, False)
 
-    def pack_strip(self, base: str, i: str, rows: int, kc: int, free: bool) -> None:
-        """Rows i …: kc columns of ``rows`` entries. Stores are whole vectors: what is too much is overwritten by the
-        next column, and the memory goes on behind the last one. ``free``: there is more to read behind a column."""
+    def copy_columns(self, base: str, i: str, panels: int, rows: int, kc: int, free: bool) -> None:
+        """``panels`` panels from row i on of an A that is contiguous along m. Stores are whole vectors: what is too
+        much is overwritten by the next column; the last one's are masked. ``free``: there is more to read behind a
+        column."""
         lanes, kind, b = self.lanes, self.kind, self.b
-        source = self.near(base, kind, 0, [(i, self.a_m)])
+        source = self.near(base, kind, 0, [(i, 1)])
         target = self.near(f"%p{self.packed_a}", kind, 0, [(i, kc)])
-        if self.a_m == 1:
 
-            def column(k: str, u: int) -> None:
+        def column(k: str, u: int, last: bool = False) -> None:
+            for p in range(panels):
                 for x in range(0, rows, lanes):
-                    mask = None if free or rows - x >= lanes else b.mask(rows - x)
-                    v = b.load(self.near(source, kind, u * self.a_k + x, [(k, self.a_k)]), kind, mask)
-                    b.store(v, self.near(target, kind, u * rows + x, [(k, rows)]))
+                    part = None if rows - x >= lanes else b.mask(rows - x)
+                    place = self.near(source, kind, u * self.a_k + p * rows + x, [(k, self.a_k)])
+                    v = b.load(place, kind, None if free else part)
+                    b.store(v, self.near(target, kind, (p * kc + u) * rows + x, [(k, rows)]), part if last else None)
 
-            unroll = 4 if kc >= 4 else 1
-            whole = kc // unroll * unroll
+        unroll = 4 if panels < 3 else 1
+        whole = (kc - 1) // unroll * unroll
+        if whole:
             with self.loop(whole, unroll) as k:
                 for u in range(unroll):
                     column(k, u)
-            for u in range(kc - whole):
-                column(str(whole), u)
-        elif self.a_k == 1 and rows <= lanes:
+        for u in range(kc - whole):
+            column(str(whole), u, u == kc - whole - 1)
+
+    def pack_strip(self, base: str, i: str, rows: int, kc: int) -> None:
+        """Rows i … of an A that is not contiguous along m: kc columns of ``rows`` entries."""
+        lanes, kind = self.lanes, self.kind
+        source = self.near(base, kind, 0, [(i, self.a_m)])
+        target = self.near(f"%p{self.packed_a}", kind, 0, [(i, kc)])
+        if self.a_k == 1 and rows <= lanes:
             line = max(lanes, 64 // SIZE[kind])
             whole = kc // line * line
             if whole:
