@@ -150,7 +150,7 @@ class Builder:
         return self.put(kind, f"bitcast {self.ty(a.kind)} {a.text} to {self.ty(kind)}")
 
     def cast(self, a: Val, kind: str) -> Val:
-        """Conversion as C (and NumPy) does it; out-of-range floats saturate instead of being undefined."""
+        """Conversion as NumPy does it on x86: floats out of an integer's range give its smallest number."""
         if a.kind == kind:
             return a
         src, dst = self.ty(a.kind), self.ty(kind)
@@ -162,10 +162,15 @@ class Builder:
         if kind[0] == "f":
             return self.put(kind, f"{'uitofp' if a.kind in ('i1', 'u8') else 'sitofp'} {src} {a.text} to {dst}")
         if a.kind[0] == "f":
-            sign = "u" if kind == "u8" else "s"
-            name = f"@llvm.fpto{sign}i.sat.{self.suffix(kind)}.{self.suffix(a.kind)}"
-            self.module.declare(name, f"declare {dst} {name}({src})")
-            return self.put(kind, f"call {dst} {name}({src} {a.text})")
+            if _BITS[kind] < 32:  # through 32 bits, and then wrapped around
+                return self.cast(self.cast(a, "i32"), kind)
+            bound = 2.0 ** (_BITS[kind] - 1)
+            inside = self.bin("and", self.cmp("oge", a, self.const(a.kind, -bound)),
+                              self.cmp("olt", a, self.const(a.kind, bound)))  # fmt: skip
+            # Undefined outside the range, but then not taken.
+            return self.select(
+                inside, self.put(kind, f"fptosi {src} {a.text} to {dst}"), self.const(kind, -(2 ** (_BITS[kind] - 1)))
+            )
         if _BITS[a.kind] < _BITS[kind]:
             return self.put(kind, f"{'zext' if a.kind in ('i1', 'u8') else 'sext'} {src} {a.text} to {dst}")
         if _BITS[a.kind] == _BITS[kind]:

@@ -6,9 +6,11 @@ damaged or foreign file is ignored and written again.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
+import re
 import sys
 import tempfile
 import threading
@@ -140,6 +142,22 @@ def _write(path: Path, key: str, body: bytes) -> None:
         pass  # a cache that cannot be written costs time, nothing else
 
 
+def _offer_scipy(text: str) -> None:
+    """Make SciPy's compiled special functions known to the linker by the names that the module calls them."""
+    wanted = set(re.findall(r"@scipy\.(\w+)", text))
+    if not wanted:
+        return
+    from scipy.special import cython_special
+
+    capsules: dict[str, Any] = vars(cython_special)["__pyx_capi__"]
+    api = ctypes.pythonapi
+    name_of, pointer_of = api.PyCapsule_GetName, api.PyCapsule_GetPointer
+    name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    for name in wanted:
+        llvm.add_symbol(f"scipy.{name}", pointer_of(capsules[name], name_of(capsules[name])))
+
+
 def load(text: str) -> Library:
     """Compile a module's text, or find it in memory or on disk."""
     key = _key(text)
@@ -149,6 +167,7 @@ def load(text: str) -> Library:
             stats["from_memory"] += 1
             return found
         machine = target_machine()
+        _offer_scipy(text)
         folder = cache_dir()
         path = folder / f"{key}.o" if folder is not None else None
         body = _read(path, key) if path is not None else None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..graph.program import Instr, Program, Value
-from . import scalar
+from . import forms, scalar
 from .ir import kind_of
 from .windows import gathering, scattering
 
@@ -131,13 +131,29 @@ class Storage:
 
 
 def _compute_kind(instr: Instr, arrays: list[Value]) -> str | None:
-    out = kind_of(instr.outs[0].dtype)
-    if instr.op.name in scalar.COMPARE:
+    name = instr.op.name
+    if name in scalar.COMPARE:
         dtype = np.result_type(*(a.dtype if isinstance(a, Value) else a for a in instr.args))
         return kind_of(dtype)
-    if instr.op.name in ("cast", "logical_not", "logical_and", "logical_or"):
-        return kind_of(arrays[0].dtype) if instr.op.name == "cast" else "i1"
-    return out
+    if name in scalar.LOGICAL or name == "logical_not":
+        return "i1"
+    if name == "cast" or name in scalar.PREDICATES:
+        return kind_of(arrays[0].dtype)
+    return kind_of(instr.outs[0].dtype)
+
+
+def _native(instr: Instr, arrays: list[Value], compute: str | None) -> bool:
+    """Whether the op has a native form on these kinds and settings."""
+    name, args = instr.op.name, instr.args
+    if name == "pow" and compute is not None and compute[0] != "f":  # integers: products that wrap around
+        return isinstance(args[0], Value) and isinstance(args[1], int) and args[1] >= 0 and compute != "i1"
+    if name in forms.DIVISIONS and compute is not None and compute[0] != "f":
+        return isinstance(args[1], int) and args[1] != 0 and compute != "i1"  # else it may have to raise
+    if name == "lerp" and not isinstance(args[2], Value):
+        return compute in ("f32", "f64")
+    if name in forms.REAL_INPUT and any(a.dtype.kind != "f" for a in arrays):
+        return False
+    return scalar.supported(name, [kind_of(a.dtype) for a in arrays], compute, instr.params)
 
 
 def _elementwise(instr: Instr, storage: Storage) -> Node | None:
@@ -146,7 +162,7 @@ def _elementwise(instr: Instr, storage: Storage) -> Node | None:
         return None
     arrays = [a for a in instr.args if isinstance(a, Value)]
     compute = _compute_kind(instr, arrays)
-    if len(instr.outs) != 1 or not scalar.supported(name, [kind_of(a.dtype) for a in arrays], compute, instr.params):
+    if len(instr.outs) != 1 or not arrays or not _native(instr, arrays, compute):
         return None
     if kind_of(out.dtype) is None or any(a is None for a in instr.args):
         return None
