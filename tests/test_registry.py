@@ -42,7 +42,8 @@ def symmetric(args):
 # Ops with inputs that are functions of other inputs.
 COUPLED = {"batch_norm": batch_statistics, "cholesky": symmetric, "eigh": symmetric}
 # LAPACK has no half precision, and PyTorch says so, too.
-SINGLE_AT_LEAST = {name for name in OPS if registry[name].body.__module__ == "chainrule.ops.decompositions"}
+LAPACK = ("chainrule.ops.decompositions", "chainrule.ops.factorizations")
+SINGLE_AT_LEAST = {name for name in OPS if registry[name].body.__module__ in LAPACK} - {"permute_rows"}
 SMOOTH = [name for name in OPS if registry[name].differentiable]
 
 

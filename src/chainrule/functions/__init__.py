@@ -31,6 +31,7 @@ FAMILIES = (
     "scattering",
     "writing",
     "linalg",
+    "decompositions",
     "contraction",
     "sorting",
     "neural",

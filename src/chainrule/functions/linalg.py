@@ -15,11 +15,8 @@ from ._args import need_tensor
 from .inplace import into
 from .layout import common_shape
 
-__all__ = [
-    "bmm", "cholesky", "cross", "det", "dot", "inner", "inverse", "logdet", "matmul", "matrix_power", "mm", "mv",
-    "outer", "pinverse", "qr", "slogdet", "svd", "vdot", "vecdot",
-]  # fmt: skip
-METHODS = tuple(n for n in __all__ if n != "vecdot")
+__all__ = ["bmm", "cross", "dot", "inner", "matmul", "mm", "mv", "outer", "vdot"]
+METHODS = tuple(__all__)
 
 
 def _same_dtype(function: str, x: Any, y: Any) -> None:
@@ -194,57 +191,6 @@ def outer(input: Any, vec2: Any, *, out: Any = None) -> Any:
     return layout.reshape(input, shape=(a.size, 1)) * vec2
 
 
-def _from_namespace(name: str, target: str | None = None) -> Any:
-    """A function of ``chainrule.linalg`` under its older name in ``torch`` itself; that room loads when first used."""
-    target = target or name
-
-    def function(input: Any, *args: Any, **kwargs: Any) -> Any:
-        from importlib import import_module
-
-        return getattr(import_module("chainrule.linalg"), target)(input, *args, **kwargs)
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"``chainrule.linalg.{target}``."
-    return function
-
-
-det, slogdet, inverse, pinverse, matrix_power, vecdot = (
-    _from_namespace(*names)
-    for names in (("det",), ("slogdet",), ("inverse", "inv"), ("pinverse", "pinv"), ("matrix_power",), ("vecdot",))
-)
-
-
-def logdet(input: Any) -> Any:
-    """The logarithm of the determinant; NaN where that is negative, −∞ where it is 0."""
-    from ..core.op import registry
-
-    sign, value = slogdet(input)
-    negative = sign._array < 0
-    return registry["where"].call(negative, float("nan"), value) if negative.any() else value
-
-
-def cholesky(input: Any, upper: bool = False, *, out: Any = None) -> Any:
-    """``chainrule.linalg.cholesky``."""
-    if out is not None:
-        return into(out, cholesky(input, upper), "cholesky")
-    return _from_namespace("cholesky")(input, upper=upper)
-
-
-def qr(input: Any, some: bool = True, *, out: Any = None) -> Any:
-    """``chainrule.linalg.qr``, reduced if ``some``."""
-    if out is not None:
-        return into(out, qr(input, some), "qr")
-    return _from_namespace("qr")(input, "reduced" if some else "complete")
-
-
-def svd(input: Any, some: bool = True, compute_uv: bool = True, *, out: Any = None) -> Any:
-    """``chainrule.linalg.svd``, but with V instead of its transpose, and thin if ``some``."""
-    if out is not None:
-        return into(out, svd(input, some, compute_uv), "svd")
-    u, s, vh = _from_namespace("svd")(input, full_matrices=not some)
-    return u, s, layout.swap(vh)
-
-
 def cross(input: Any, other: Any, dim: int | None = None, *, out: Any = None) -> Any:
     """The cross product along ``dim`` (the first axis of size 3 when None)."""
     if out is not None:
@@ -253,7 +199,9 @@ def cross(input: Any, other: Any, dim: int | None = None, *, out: Any = None) ->
         dim = next((d for d, n in enumerate(need_tensor(input, "cross")._array.shape) if n == 3), None)
         if dim is None:
             raise RuntimeError(f"no dimension of size 3 in input {list(input._array.shape)}")
-    return _from_namespace("cross")(input, other, dim=dim)
+    from importlib import import_module
+
+    return import_module("chainrule.linalg").cross(input, other, dim=dim)
 
 
 def _rmatmul(self: Any, other: Any) -> Any:
