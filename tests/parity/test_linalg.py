@@ -45,7 +45,7 @@ L.lstsq(m, v, driver="gelsd")[1]|L.lstsq(m, a, driver="gels")[0]|L.lstsq(m, a, d
 L.lstsq(m, a, driver="no")|L.lstsq(m.mT, a[:2]).solution|L.pinv(m, atol=2.0)|L.pinv(b, rtol=0.5)
 torch.svd(m)[1]|torch.svd(m, compute_uv=False)[1]|torch.qr(m)[1]|torch.nuclear_norm(m)|torch.frobenius_norm(m, 1)
 torch.frobenius_norm(a, (0, 1), True)|torch.logdet(p)|torch.lobpcg(p, 1)[0]|torch.lobpcg(p, 1, largest=False)[0]
-torch.lstsq(a)
+torch.lstsq(a, a)
 torch.solve(a, a)|torch.symeig(a)|torch.matrix_rank(a)|L.eigh(p, "X")|L.svd(a, driver="gesvd")|L.inv(a.half())
 L.inv(a.long())
 L.matrix_norm(m, "nuc", keepdim=True)
