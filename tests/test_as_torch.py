@@ -36,6 +36,29 @@ def test_blocks_nest_and_leave_the_package_intact():
     assert chainrule.nn.__spec__.name == "chainrule.nn"
 
 
+def test_files_that_programs_import_names_from():
+    with chainrule.as_torch() as torch:
+        from torch.nn.modules.activation import MultiheadAttention
+        from torch.nn.modules.batchnorm import _BatchNorm
+        from torch.nn.modules.module import Module
+        from torch.nn.modules.utils import _pair, _triple
+        from torch.utils.data.dataloader import DataLoader
+        from torch.utils.data.dataset import Dataset, random_split
+        from torch.utils.data.sampler import SubsetRandomSampler
+
+        assert Module is torch.nn.Module is torch.nn.modules.Module
+        assert MultiheadAttention is torch.nn.MultiheadAttention
+        assert isinstance(torch.nn.BatchNorm2d(1), _BatchNorm)
+        assert (_pair(3), _pair([1, 2]), _triple(0)) == ((3, 3), (1, 2), (0, 0, 0))
+        assert (DataLoader, Dataset) == (torch.utils.data.DataLoader, torch.utils.data.Dataset)
+        assert (random_split, SubsetRandomSampler) == (
+            torch.utils.data.random_split,
+            torch.utils.data.SubsetRandomSampler,
+        )
+        with pytest.raises(ImportError, match="NoSuchLayer"):
+            from torch.nn.modules.linear import NoSuchLayer  # noqa: F401
+
+
 def test_what_is_left_out_says_so():
     with (
         chainrule.as_torch(),
