@@ -72,6 +72,7 @@ _LAZY = {"as_torch": "bridge.alias", "watch": "diagnose", "save": "serialization
 _LAZY |= {"autocast": "amp", "GradScaler": "amp", "is_autocast_enabled": "amp"}
 _LAZY["set_anomaly_enabled"] = "autograd.anomaly"
 _LAZY["OutOfMemoryError"] = "cuda"
+_LAZY["vmap"] = "func"
 
 # Threads, determinism, default device: about the program rather than its tensors.
 _LAZY |= dict.fromkeys(

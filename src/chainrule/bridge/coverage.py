@@ -25,7 +25,9 @@ _DIFFERS = """\
 * **`amp`**: `autocast` and `GradScaler` are accepted and compute in the tensors' own precision.
 * **`compile`**: `chainrule.compile(step)` makes native code of a whole step, backward and update included; a model by
   itself comes back as it is (its backward pass lies outside). PyTorch's compiler options are accepted, without effect.
-* **`vmap`** is left out: it needs a batching rule per op. Write the batch as an axis.
+* **`vmap`** records the function on one example and runs the record on the whole batch; what a record cannot stand for
+  (Python that looks at values, writes to memory from outside, `randomness="different"`, gradients through a custom
+  `Function`) runs example by example. `jacfwd`, `jvp` and `linearize` differentiate the backward pass.
 * **`distributions`**: Gamma, Chi2, Beta, Dirichlet and StudentT sample without gradients (no `rsample`).
 * **`jit`, `fx`, `export`, `onnx`, `hub`, `distributed`** are left out.
 * **`t.grad_fn`** has PyTorch's names where an op is one op in both; what is composed differently is named differently.

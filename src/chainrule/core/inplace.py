@@ -233,6 +233,8 @@ def write(t: Any, value: Any, *, copies: bool = False) -> Any:
     """
     check_writable(t, value)
     recorder = state.recorder
+    if recorder is not None and hasattr(recorder, "writing"):
+        recorder.writing(t)  # vmap keeps what stood there
     source = value._array
     if source is not t._array:
         t._array[...] = source

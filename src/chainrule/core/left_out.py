@@ -26,7 +26,6 @@ _WHY = (
     ("storages", ("Storage", "storage", "TypedStorage", "UntypedStorage", "set_", "untyped")),
     ("other devices", ("cuda", "xpu", "mtia", "hpu", "ipu", "is_mps", "is_x", "is_m", "is_v", "is_ipu", "Stream",
         "Event", "record_stream", "to_mkldnn", "vulkan")),
-    ("it needs a batching rule per op: write the batch as an axis", ("vmap", "stack_module_state")),
     ("nested tensors", ("nested", "jagged", "is_nested", "to_padded")),
     ("training across machines", ("distributed", "Distributed", "futures")),
 )  # fmt: skip
@@ -35,7 +34,6 @@ _NEAREST = {
     "batch_norm": "nn.functional.batch_norm",
     "ctc_loss": "nn.functional.ctc_loss",
     "instance_norm": "nn.functional.instance_norm",
-    "vmap": "an axis for the batch",
     "solve": "linalg.solve",
     "symeig": "linalg.eigh",
     "eig": "linalg.eigh (symmetric matrices)",

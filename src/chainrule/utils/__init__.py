@@ -3,7 +3,7 @@
 import importlib as _importlib
 from typing import Any as _Any
 
-_ROOMS = ("data", "checkpoint", "tensorboard", "hooks")
+_ROOMS = ("data", "checkpoint", "tensorboard", "hooks", "_pytree")
 
 
 def __getattr__(name: str) -> _Any:
