@@ -50,7 +50,7 @@ class _Recorder:
     def live(self, getter):
         return getter()
 
-    def each_run(self, action):
+    def each_run(self, action, save):
         action()
 
 

@@ -12,6 +12,7 @@ from . import functions
 from .autograd import api, engine
 from .core import dtypes, inplace, variable
 from .core.hooks import RemovableHandle, add_hook
+from .core.live import gradient_read, gradient_set
 from .core.node import Node, named
 from .core.size import Size
 from .core.state import state
@@ -119,6 +120,8 @@ class Tensor(Variable):
     @property
     def grad(self) -> Any:
         """The accumulated gradient, or None."""
+        if state.recorder is not None:
+            gradient_read(self)
         return self._grad
 
     @grad.setter
@@ -141,6 +144,8 @@ class Tensor(Variable):
                         f"assigned grad has data of a different type: {value.dtype.name} for a {self.dtype.name} tensor"
                     )
                 )
+        if state.recorder is not None:
+            gradient_set(self)
         self._grad = value
 
     def retain_grad(self) -> None:

@@ -56,17 +56,6 @@ def _start(t: Any, given: Any, i: int) -> Any:
     return given
 
 
-def _several(x: Any) -> tuple[Any, ...]:
-    """One tensor or several, as a tuple; a ``GradientEdge`` as the tensor that stands there."""
-    if isinstance(x, Variable):
-        return (x,)
-    from .graph import GradientEdge, edge_tensor
-
-    if isinstance(x, GradientEdge):  # a tuple itself
-        return (edge_tensor(x),)
-    return tuple(map(edge_tensor, x))
-
-
 def _prepare(tensors: Sequence[Any], gradients: Any) -> tuple[list[Any], list[Any]]:
     given = [None] * len(tensors) if gradients is None else list(gradients)
     if len(given) != len(tensors):
@@ -95,14 +84,14 @@ def backward(
     inputs: Any = None,
 ) -> None:
     """Accumulate the gradients of ``tensors`` into the leaves' ``.grad`` (``torch.autograd.backward``)."""
-    tensors = _several(tensors)
+    tensors = (tensors,) if isinstance(tensors, Variable) else tuple(tensors)
     if isinstance(grad_tensors, Variable):
         grad_tensors = (grad_tensors,)
     roots, starts = _prepare(tensors, grad_tensors)
     if inputs is None:
         run_backward(roots, starts, retain_graph=retain_graph, create_graph=create_graph)
         return
-    wanted = list(_several(inputs))
+    wanted = [inputs] if isinstance(inputs, Variable) else list(inputs)
     if not wanted:
         raise GradientError(message("'inputs' argument to backward() cannot be empty."))
     found = run_backward(
@@ -133,7 +122,8 @@ def grad(
     >>> g.item(), torch.autograd.grad(g, x)[0].item()
     (27.0, 18.0)
     """
-    outputs, inputs = _several(outputs), _several(inputs)
+    outputs = (outputs,) if isinstance(outputs, Variable) else tuple(outputs)
+    inputs = (inputs,) if isinstance(inputs, Variable) else tuple(inputs)
     if isinstance(grad_outputs, Variable):
         grad_outputs = (grad_outputs,)
     for i, t in enumerate(inputs):

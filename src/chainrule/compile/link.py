@@ -19,10 +19,13 @@ from ..core.op import registry
 from ..errors import OpError
 from ..graph.program import Instr, Program, Value
 from . import native
+from .convolve import emit_conv, emit_conv_weight
 from .decompose import Check
+from .gemm import emit_gemm
 from .groups import make_groups
 from .ir import Module
-from .kernels import Kernels
+from .join import emit_join
+from .loops import emit_loops
 from .memory import Plan, make_plan, nbytes
 from .nest import Kernel
 from .nodes import Node, build, contiguous
@@ -30,6 +33,8 @@ from .nodes import Node, build, contiguous
 __all__ = ["Step", "build_step"]
 
 _CALLBACK = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
+EMITTERS = {"matmul": emit_gemm, "loop": emit_loops, "join": emit_join, "conv": emit_conv,
+            "conv_weight": emit_conv_weight}  # fmt: skip
 CANARY = 0xA5
 _ATTRIBUTES = 'attributes #0 = { nounwind noinline "no-trapping-math"="true" "prefer-vector-width"="512" }'
 
@@ -126,11 +131,19 @@ class Step:
     def emit(self) -> None:
         width = native.vector_bytes()
         module = Module()
-        kernels = Kernels(module, self.kept, width)
-        self.kernels: list[tuple[str, Kernel | None]] = [
-            ("", None) if group.kind == "call" else kernels.add(group) for group in self.groups
-        ]
-        self.kernel_text = list(module.globals), dict(module.declared), list(module.functions)
+        bodies: dict[str, str] = {}
+        self.kernels: list[tuple[str, Kernel | None]] = []
+        for group in self.groups:
+            if group.kind == "call":
+                self.kernels.append(("", None))
+                continue
+            emitter = EMITTERS[group.kind]
+            kernel = emitter(module, group, self.kept, width)
+            name = bodies.get(kernel.body)
+            if name is None:
+                name = bodies[kernel.body] = f"k{len(bodies)}"
+                module.functions.append(f"define internal void @{name}{kernel.body}")
+            self.kernels.append((name, kernel))
         plain = set(self.program.inputs)
         plain |= {v for v, a in self.program.constants.items() if a.flags.c_contiguous and a.flags.writeable}
         scratch = [k.scratch if k is not None else 0 for _, k in self.kernels]
@@ -169,7 +182,12 @@ class Step:
     def profile(self, inputs: list[Any], outputs: list[Any], repeats: int = 20) -> list[float]:
         """Cycles that each group takes, as medians over repeated runs (which are real runs: state changes)."""
         module = Module()
-        module.globals, module.declared, module.functions = (type(x)(x) for x in self.kernel_text)
+        bodies: dict[str, str] = {}
+        for group, (name, kernel) in zip(self.groups, self.kernels, strict=True):
+            if kernel is None or name in bodies:
+                continue
+            bodies[name] = EMITTERS[group.kind](module, group, self.kept, native.vector_bytes()).body
+            module.functions.append(f"define internal void @{name}{bodies[name]}")
         calls, self.calls = self.calls, []
         module.functions.append(self.driver(module, clock=True))
         self.calls = calls
@@ -190,6 +208,7 @@ class Step:
         return [float(x) for x in np.median(samples, axis=0)]
 
     def driver(self, module: Module, clock: bool = False) -> str:
+        lines: list[str] = []
         loaded: dict[Any, str] = {}
         count = 0
 
@@ -201,11 +220,10 @@ class Step:
         body: list[str] = []
 
         def slot(key: Any) -> str:
-            # Loaded where it is used: hundreds of pointers alive all the way cost the compiler more than they save.
             if key not in loaded:
                 p, v = fresh(), fresh()
-                body.append(f"  {p} = getelementptr i64, ptr %table, i64 {self.slots[key]}")
-                body.append(f"  {v} = load ptr, ptr {p}, align 8")
+                lines.append(f"  {p} = getelementptr i64, ptr %table, i64 {self.slots[key]}")
+                lines.append(f"  {v} = load ptr, ptr {p}, align 8")
                 loaded[key] = v
             return loaded[key]
 
@@ -228,7 +246,6 @@ class Step:
                 body.append(f"  store i64 {now}, ptr {place}, align 8")
 
         for i, (group, (name, kernel)) in enumerate(zip(self.groups, self.kernels, strict=True)):
-            loaded.clear()
             tick(i)
             if kernel is None:
                 number = len(self.calls)
@@ -248,7 +265,6 @@ class Step:
                 else:
                     pointers.append(pointer(root, offset * root.dtype.itemsize))
             body.append(f"  call void @{name}({', '.join(f'ptr {p}' for p in pointers)})")
-        loaded.clear()
         tick(len(self.groups))
         for memory, value in self.plan.copies:
             if self.is_plain(memory):
@@ -261,7 +277,7 @@ class Step:
         tail = ["  ret i64 0"]
         if self.calls:
             tail += ["stop:", "  ret i64 1"]
-        return "\n".join(["define internal i64 @run(ptr %table) #0 {", *body, *tail, "}"])
+        return "\n".join(["define internal i64 @run(ptr %table) #0 {", *lines, *body, *tail, "}"])
 
     def is_plain(self, memory: Value) -> bool:
         array = self.program.constants.get(memory)
@@ -348,7 +364,7 @@ class Step:
                 size = value.dtype.itemsize
                 for d, (length, step) in enumerate(zip(value.shape, contiguous(value.shape), strict=True)):
                     need_equal("i64", at(dims, 8 * d), str(length))
-                    if length > 1:
+                    if length > 1 and 0 not in value.shape:
                         need_equal("i64", at(steps, 8 * d), str(step * size))
             data[value] = v(f"load ptr, ptr {at(array, _DATA)}, align 8")
         # Words in memory that must hold what they held: pairs (address, value), a null address ends the list.
@@ -537,6 +553,8 @@ class Step:
                 results = tuple(result)
             for v, r in zip(call.outs, results, strict=True):
                 target = self.array(v)
+                if np.shape(r) != target.shape:
+                    raise OpError(f"{op.name} gave a result of shape {np.shape(r)}, recorded was {target.shape}")
                 if target.size:
                     target[...] = r
         except BaseException as error:

@@ -35,35 +35,24 @@ def nbytes(v: Value) -> int:
     return math.prod(v.shape) * v.dtype.itemsize
 
 
-def phases(group: Group) -> dict[Value, int]:
-    """After how many reductions along the row each value of the group is there."""
-    depth: dict[Value, int] = {}
-    for node in group.nodes:
-        phase = max((depth.get(a.root, 0) for a in node.args if isinstance(a, Access)), default=0)
-        depth[node.out] = phase + (node.kind == "reduce")
-    return depth
-
-
-def _safe_in_place(
-    memory: Value, value: Value, at: int, groups: list[Group], uses: dict[Value, list[int]],
-    known: dict[int, dict[Value, int]],
-) -> bool:  # fmt: skip
+def _safe_in_place(memory: Value, value: Value, at: int, groups: list[Group], uses: dict[Value, list[int]]) -> bool:
     """Whether ``value`` may be written straight into ``memory``: everybody has read the old content by then."""
     if any(i > at for i in uses.get(memory, ())):
         return False
     group = groups[at]
     if group.level.get(value) != "full" or group.kind in ALONE:
         return not any(memory in n.reads for n in group.nodes)
-    if at not in known:
-        known[at] = phases(group)
-    depth = known[at]
+    depth: dict[Value, int] = {}
+    for node in group.nodes:
+        phase = max((depth.get(a.root, 0) for a in node.args if isinstance(a, Access)), default=0)
+        depth[node.out] = phase + (node.kind == "reduce")
     written = depth[value]
     shape = group.shape
     seen = False
     for node in group.nodes:
-        for a in node.args if memory in node.reads else ():
+        phase = max((depth.get(a.root, 0) for a in node.args if isinstance(a, Access)), default=0)
+        for a in node.args:
             if isinstance(a, Access) and a.root is memory:
-                phase = depth[node.out] - (node.kind == "reduce")
                 # Only the very entry that is about to be written may be read, and not in a later pass.
                 if node.kind in PRODUCTS or math.prod(node.shape) != math.prod(shape) or a.offset:
                     return False
@@ -99,15 +88,16 @@ def make_plan(
             for v in node.reads:
                 uses.setdefault(v, []).append(i)
     end = len(groups)
+    # A NumPy body may raise; memory that outlives the step is written only when no body is left to run.
+    last_call = max((i for i, group in enumerate(groups) if group.kind == "call"), default=-1)
     last: dict[Value, int] = {}
     for v, i in made.items():
         last[v] = max([i, *uses.get(v, ())])
-    known: dict[int, dict[Value, int]] = {}
     for v, memory in targets.items():
         if v in outputs:
             plan.place[v] = ("output", outputs[v])
             plan.copies.append((memory, v))
-        elif memory in plain and _safe_in_place(memory, v, made[v], groups, uses, known):
+        elif memory in plain and made[v] > last_call and _safe_in_place(memory, v, made[v], groups, uses):
             plan.place[v] = ("memory", memory)
         else:
             plan.copies.append((memory, v))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ..graph.program import Instr, Program, Value
 
-__all__ = ["fold", "simplify", "share", "drop", "PASSES"]
+__all__ = ["drop", "fold", "lower", "share", "simplify", "stages"]
 
 LITERAL = {
     "add", "sub", "mul", "div", "pow", "gt", "ge", "lt", "le", "eq", "ne", "where", "maximum", "minimum",
@@ -153,4 +154,27 @@ def drop(program: Program) -> Program:
     return Program(list(program.inputs), constants, instrs, list(program.outputs), list(program.updates))
 
 
-PASSES = (fold, simplify, share, drop)
+def stages(program: Program, frozen: set[Value], checks: list[Any]) -> Iterator[tuple[str, Program]]:
+    """The program as it was recorded, and after each pass."""
+    from .decompose import decompose
+
+    program = drop(program)
+    yield "recorded", program
+    program = decompose(program, checks, frozen)
+    yield "decompose", program
+    # Twice: what is shared or folded the first time shows the second pass more.
+    for _ in range(2):
+        program = fold(program, frozen)
+        yield "fold", program
+        program = simplify(program)
+        yield "simplify", program
+        program = share(program)
+        yield "share", program
+    yield "drop", drop(program)
+
+
+def lower(program: Program, frozen: set[Value]) -> tuple[Program, list[Any]]:
+    """The program in ops that the emitter knows, and the conditions on its inputs that are checked before a run."""
+    checks: list[Any] = []
+    *_, (_, lowered) = stages(program, frozen, checks)
+    return lowered, checks

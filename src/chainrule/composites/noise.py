@@ -1,7 +1,8 @@
-"""Which entries dropout keeps."""
+"""Random tensors inside functions, among them which entries dropout keeps."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,19 @@ from ..core.rng import numpy_generator
 from ..core.state import state
 from ..core.variable import wrap
 
-__all__ = ["kept"]
+__all__ = ["kept", "random_tensor"]
+
+
+def random_tensor(draw: Callable[[], Any]) -> Any:
+    """A tensor of the random numbers that ``draw()`` gives; a program being traced draws them anew on every run."""
+    t = wrap(np.asarray(draw()))
+    if state.recorder is not None and hasattr(state.recorder, "random"):
+        state.recorder.random(t, draw)
+    return t
 
 
 def kept(shape: tuple[int, ...], p: float, dtype: Any) -> Any:
     """A tensor with a 1 for each entry that is kept, with probability 1 − p, else 0; from the default generator."""
 
-    def draw() -> Any:
-        # Single precision draws cost half as much, and 2⁻²⁴ is fine enough for a probability of dropping.
-        return (numpy_generator(None).random(shape, np.float32) >= p).astype(dtype)
-
-    t = wrap(draw())
-    if state.recorder is not None and hasattr(state.recorder, "random"):
-        state.recorder.random(t, draw)  # a traced program must draw anew on every run
-    return t
+    # Single precision draws cost half as much, and 2⁻²⁴ is fine enough for a probability of dropping.
+    return random_tensor(lambda: (numpy_generator(None).random(shape, np.float32) >= p).astype(dtype))

@@ -207,7 +207,8 @@ def promote(operands: Any, to_float: bool = False) -> list[Any]:
         elif x is None:
             out.append(None)
         elif isinstance(x, np.ndarray):
-            out.append(wrap(x.astype(target)))
+            t = wrap(x)
+            out.append(t if x.dtype is target else cast(t, dtype=target))
         elif number is int and target.itemsize < 8:
             out.append(np.asarray(x).astype(target).item())  # wraps, as PyTorch does
         else:

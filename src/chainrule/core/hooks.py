@@ -8,7 +8,10 @@ from typing import Any
 
 from .state import tick
 
-__all__ = ["NodeHooks", "RemovableHandle", "add_hook"]
+__all__ = ["NodeHooks", "RemovableHandle", "add_hook", "changes"]
+
+changes = {"count": 0}
+"""How often a hook was added or removed anywhere: compiled steps look at their hooks again when it has changed."""
 
 
 class RemovableHandle:
@@ -36,6 +39,7 @@ class RemovableHandle:
         hooks = self._hooks()
         if hooks is not None:
             hooks.pop(self.id, None)
+            changes["count"] += 1
 
     def __enter__(self) -> RemovableHandle:
         return self
@@ -47,18 +51,18 @@ class RemovableHandle:
 def add_hook(hooks: dict[int, Any], hook: Any) -> RemovableHandle:
     handle = RemovableHandle(hooks)
     hooks[handle.id] = hook
+    changes["count"] += 1
     return handle
 
 
 class NodeHooks:
     """What is attached to one node: hooks on its outputs' gradients, retained gradients, hooks on the node itself."""
 
-    __slots__ = ("outputs", "retained", "pre", "post", "packed", "metadata")
+    __slots__ = ("outputs", "retained", "pre", "post", "packed")
 
     def __init__(self) -> None:
         self.outputs: dict[int, dict[int, Callable[[Any], Any]]] = {}
         self.retained: dict[int, Any] = {}
         self.pre: dict[int, Callable[..., Any]] = {}
         self.post: dict[int, Callable[..., Any]] = {}
-        self.metadata: dict[str, Any] = {}
         self.packed = False  # whether what the node saved went through saved_tensors_hooks

@@ -234,7 +234,7 @@ def write(t: Any, value: Any, *, copies: bool = False) -> Any:
     check_writable(t, value)
     recorder = state.recorder
     if recorder is not None and hasattr(recorder, "writing"):
-        recorder.writing(t)  # vmap keeps what stood there
+        recorder.writing(t)  # it may keep what stands there
     source = value._array
     if source is not t._array:
         t._array[...] = source

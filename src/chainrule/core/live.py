@@ -4,7 +4,8 @@ In eager mode these are plain calls. While a program is traced they tell the rec
 later run: a learning rate is then an input of the program, not a constant of the first step.
 
 A recorder offers ``live(getter)``, which returns a stand-in for ``getter()`` and reads it afresh before each run, and
-``each_run(action)``, which calls ``action()`` now and again before each later run, ahead of reading the getters.
+``each_run(action, save)``, which calls ``action()`` now and again before each later run. Actions and getters are called
+in the order in which they came.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from .state import state
 
-__all__ = ["live", "live_all", "each_run"]
+__all__ = ["each_run", "gradient_read", "gradient_set", "live", "live_all", "values_read"]
 
 
 def live(getter: Callable[[], float]) -> Any:
@@ -34,10 +35,33 @@ def live_all(getter: Callable[[], tuple[float, ...]], size: int) -> list[Any]:
     return [recorder.live(lambda i=i: getter()[i]) for i in range(size)]
 
 
-def each_run(action: Callable[[], None]) -> None:
-    """Do ``action`` now; while tracing, have it done before each later run of the program too."""
+def each_run(action: Callable[[], None], save: Callable[[], Callable[[], None]]) -> None:
+    """Do ``action`` now; while tracing, have it done before each later run of the program too.
+
+    ``save()`` notes what the action changes and returns the function that puts it back, for a run that fails.
+    """
     repeat = getattr(state.recorder, "each_run", None)
     if repeat is None:
         action()
     else:
-        repeat(action)
+        repeat(action, save)
+
+
+def values_read(t: Any, what: str) -> None:
+    """Before Python or NumPy computes with the values of ``t`` unseen: a program that is traced cannot follow."""
+    if state.recorder is not None:
+        state.recorder.leak(t, what)
+
+
+def gradient_read(p: Any) -> None:
+    """While tracing: the code that runs depends on whether ``p`` has a gradient."""
+    notice = getattr(state.recorder, "gradient_read", None)
+    if notice is not None:
+        notice(p)
+
+
+def gradient_set(p: Any) -> None:
+    """While tracing: the gradient of ``p`` is set to something (or None) whatever it was."""
+    notice = getattr(state.recorder, "gradient_set", None)
+    if notice is not None:
+        notice(p)

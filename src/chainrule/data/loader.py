@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.state import state
 from ..core.variable import wrap
 from .collate import default_collate, default_convert
 from .dataset import IterableDataset, TensorDataset
@@ -143,6 +144,8 @@ class DataLoader:
         return len(batches if self._batches else self.sampler)
 
     def __iter__(self) -> Iterator[Any]:
+        if state.recorder is not None:
+            state.recorder.leak(None, "DataLoader")
         if self._iterable:
             return self._from_iterable()
         if not self._batches:

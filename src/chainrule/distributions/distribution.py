@@ -7,6 +7,7 @@ from typing import Any
 import chainrule as torch
 
 from ..autograd.modes import no_grad
+from ..core.state import state
 from ..core.variable import Variable
 from ..errors import UsageError, message
 from .constraints import Constraint
@@ -26,6 +27,8 @@ def draw(name: str, shape: Any, like: Any, *parameters: Any) -> Any:
     """Numbers from NumPy's generator behind the default stream (``standard_gamma``, ``poisson``, …) as a tensor."""
     from ..core.rng import numpy_generator
 
+    if state.recorder is not None:
+        state.recorder.leak(parameters[0] if parameters else None, f"{name}: sampling")
     arrays = [p.detach()._array for p in parameters]
     made = getattr(numpy_generator(None), name)(*arrays, size=tuple(shape))
     return torch.as_tensor(made).to(like.dtype)

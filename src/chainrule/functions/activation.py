@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from ..composites.noise import random_tensor
 from ..core import dtypes
 from ..core import inplace as _inplace
 from ..core.dtypes import FLOATS
 from ..core.rng import numpy_generator
-from ..core.variable import wrap
 from ..errors import ShapeError, message
 from ..ops import activation as ops
 from ..ops import elementwise
@@ -214,8 +212,9 @@ def rrelu(
     x = _need_float(input, "rrelu")
     if not training:
         return _write(x, ops.leaky_relu(x, negative_slope=(lower + upper) / 2), inplace)
-    slopes = numpy_generator().uniform(lower, upper, x._array.shape).astype(x._array.dtype)
-    return _write(x, where(x > 0, x, x * wrap(np.asarray(slopes))), inplace)
+    shape, d = x._array.shape, x._array.dtype
+    slopes = random_tensor(lambda: numpy_generator().uniform(lower, upper, shape).astype(d))
+    return _write(x, where(x > 0, x, x * slopes), inplace)
 
 
 def glu(input: Any, dim: int = -1) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core import dtypes
 from ..core.dtypes import FLOATS
+from ..core.state import state
 
 __all__ = ["set_printoptions", "get_printoptions"]
 METHODS = ("__repr__", "__str__", "__format__")
@@ -170,6 +171,8 @@ def _suffixes(t: Any) -> list[str]:
 
 def __repr__(self: Any, *, tensor_contents: Any = None) -> str:
     """The entries, then what is not the default: dtype, requires_grad, grad_fn."""
+    if state.recorder is not None:
+        state.recorder.leak(self, "print")
     prefix = "tensor("
     indent = len(prefix)
     text = prefix + entries(self._array, indent)

@@ -13,7 +13,7 @@ from ..core.dtypes import FLOATS
 from ..core.rng import Generator, default_generator, numpy_generator
 from ..core.state import state
 from ..core.variable import Variable, wrap
-from ._args import need_tensor
+from ._args import cast, need_tensor
 from .creation import _shape, finish
 from .inplace import into
 
@@ -32,6 +32,8 @@ _INT64 = np.dtype(np.int64)
 
 def manual_seed(seed: Any) -> Generator:
     """Start the default stream anew from ``seed``."""
+    if state.recorder is not None:
+        _depends(None, "manual_seed")
     return default_generator.manual_seed(int(seed))
 
 
@@ -55,12 +57,18 @@ def set_rng_state(new_state: Any) -> None:
     default_generator.set_state(new_state)
 
 
-def _fresh(array: Any) -> Any:
-    """A tensor of random numbers; a program being traced must draw them anew on every run."""
-    t = wrap(array)
+def _fresh(draw: Any, requires_grad: bool = False) -> Any:
+    """A tensor of the random numbers that ``draw()`` gives; a program being traced draws them anew on every run."""
+    t = finish(np.asarray(draw()), requires_grad)
     if state.recorder is not None and hasattr(state.recorder, "random"):
-        state.recorder.random(t)
+        state.recorder.random(t, draw)
     return t
+
+
+def _depends(t: Any, what: str) -> None:
+    """A traced program cannot draw again what depends on the values of a tensor."""
+    if state.recorder is not None:
+        state.recorder.leak(t, what)
 
 
 def _uniform(rng: Any, shape: Any, d: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -88,13 +96,9 @@ def _draw(name: str, draw: Any, doc: str) -> Any:
         d = dtypes.default.numpy if dtype is None else dtypes.as_numpy_dtype(dtype)
         if d not in FLOATS:
             raise NotImplementedError(f"\"{name}\" not implemented for '{dtypes.from_numpy(d).name}'")
-        array = np.asarray(draw(numpy_generator(generator), _shape(size, name), d))
-        if out is not None:
-            return into(out, wrap(array))
-        t = finish(array, requires_grad)
-        if state.recorder is not None and hasattr(state.recorder, "random"):
-            state.recorder.random(t)
-        return t
+        shape = _shape(size, name)
+        t = _fresh(lambda: draw(numpy_generator(generator), shape, d), requires_grad)
+        return t if out is None else into(out, t)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
@@ -138,8 +142,9 @@ def randint(
     if low >= high:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     d = dtypes.as_numpy_dtype(dtype) or _INT64
-    array = np.asarray(numpy_generator(generator).integers(low, high, _shape((size,), "randint"))).astype(d)
-    return into(out, wrap(array)) if out is not None else finish(array, requires_grad)
+    shape = _shape((size,), "randint")
+    t = _fresh(lambda: np.asarray(numpy_generator(generator).integers(low, high, shape)).astype(d), requires_grad)
+    return t if out is None else into(out, t)
 
 
 def randint_like(input: Any, low: Any, high: Any = None, *, dtype: Any = None, **options: Any) -> Any:
@@ -158,8 +163,9 @@ def randperm(
     check_device(device)
     if n < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
-    array = numpy_generator(generator).permutation(n).astype(dtypes.as_numpy_dtype(dtype) or _INT64)
-    return into(out, wrap(array)) if out is not None else finish(array, requires_grad)
+    d = dtypes.as_numpy_dtype(dtype) or _INT64
+    t = _fresh(lambda: numpy_generator(generator).permutation(n).astype(d), requires_grad)
+    return t if out is None else into(out, t)
 
 
 def bernoulli(input: Any, p: Any = None, *, generator: Any = None, out: Any = None) -> Any:
@@ -171,10 +177,13 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None, out: Any = No
         p = x._array
         if not ((p >= 0) & (p <= 1)).all():
             raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+        p = x.detach()
     elif not 0 <= p <= 1:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
-    array = (numpy_generator(generator).random(x._array.shape) < p).astype(x._array.dtype)
-    return into(out, wrap(array)) if out is not None else _fresh(array)
+    shape = x._array.shape  # not x itself: a program that is being traced keeps the function
+    uniform = _fresh(lambda: numpy_generator(generator).random(shape))
+    t = cast((uniform < p), x._array.dtype)
+    return t if out is None else into(out, t)
 
 
 def multinomial(
@@ -197,6 +206,7 @@ def multinomial(
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if weights.size and (weights.sum(-1) == 0).any():
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    _depends(x, "multinomial")
     rng = numpy_generator(generator)
     rows = np.atleast_2d(weights).astype(np.float64)
     if replacement:
@@ -229,28 +239,35 @@ def normal(
         shape = np.broadcast_shapes(np.shape(m), np.shape(s))
     given = next((t._array.dtype for t in (mean, std) if isinstance(t, Variable)), None)
     d = dtypes.as_numpy_dtype(dtype) or given or dtypes.default.numpy
-    array = np.asarray(_normal(numpy_generator(generator), shape, d) * s + m).astype(d)
-    return into(out, wrap(array)) if out is not None else finish(array, requires_grad)
+    if state.recorder is not None and given is not None:
+        standard = _fresh(lambda: _normal(numpy_generator(generator), shape, d))
+        t = cast((standard * std + mean).detach(), d)
+    else:
+        t = _fresh(lambda: np.asarray(_normal(numpy_generator(generator), shape, d) * s + m).astype(d), requires_grad)
+    return t if out is None else into(out, t)
 
 
 def poisson(input: Any, generator: Any = None) -> Any:
     """Poisson numbers with the rates that ``input`` gives."""
     a = need_tensor(input, "poisson")._array
-    return _fresh(np.asarray(numpy_generator(generator).poisson(a)).astype(a.dtype))
+    _depends(input, "poisson")
+    return wrap(np.asarray(numpy_generator(generator).poisson(a)).astype(a.dtype))
 
 
 def binomial(count: Any, prob: Any, generator: Any = None) -> Any:
     """How many of ``count`` trials succeed, each with probability ``prob``."""
     n, p = need_tensor(count, "binomial")._array, prob._array
-    return _fresh(np.asarray(numpy_generator(generator).binomial(n.astype(np.int64), p)).astype(n.dtype))
+    _depends(count, "binomial")
+    return wrap(np.asarray(numpy_generator(generator).binomial(n.astype(np.int64), p)).astype(n.dtype))
 
 
 # --- in place -------------------------------------------------------------------------------------------------------
 
 
-def _fill(self: Any, array: Any) -> Any:
+def _fill(self: Any, draw: Any) -> Any:
     inplace.check_writable(self)
-    return inplace.write(self, _fresh(np.asarray(array).astype(self._array.dtype, copy=False)))
+    shape, d = self._array.shape, self._array.dtype
+    return inplace.write(self, _fresh(lambda: np.asarray(draw(shape)).astype(d, copy=False)))
 
 
 def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **options: Any) -> Any:
@@ -259,7 +276,7 @@ def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Any =
     if low > to:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={to:g}")
     d = self._array.dtype if self._array.dtype in FLOATS else np.dtype(np.float32)
-    return _fill(self, _uniform(numpy_generator(generator), self._array.shape, d) * d.type(to - low) + d.type(low))
+    return _fill(self, lambda shape: _uniform(numpy_generator(generator), shape, d) * d.type(to - low) + d.type(low))
 
 
 def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
@@ -267,15 +284,17 @@ def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = 
     if std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     d = self._array.dtype if self._array.dtype in FLOATS else np.dtype(np.float32)
-    return _fill(self, _normal(numpy_generator(generator), self._array.shape, d) * d.type(std) + d.type(mean))
+    return _fill(self, lambda shape: _normal(numpy_generator(generator), shape, d) * d.type(std) + d.type(mean))
 
 
 def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
     """Fill with 1 (probability p, a number or a tensor) and 0."""
-    p = p._array if isinstance(p, Variable) else p
+    if isinstance(p, Variable):
+        _depends(p, "bernoulli_")
+        p = p._array
     if not np.all((np.asarray(p) >= 0) & (np.asarray(p) <= 1)):
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
-    return _fill(self, numpy_generator(generator).random(self._array.shape) < p)
+    return _fill(self, lambda shape: numpy_generator(generator).random(shape) < p)
 
 
 def random_(self: Any, from_: Any = None, to: Any = None, *, generator: Any = None, **options: Any) -> Any:
@@ -289,29 +308,33 @@ def random_(self: Any, from_: Any = None, to: Any = None, *, generator: Any = No
     low = 0 if low is None else int(low)
     if low >= to:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={to}")
-    return _fill(self, numpy_generator(generator).integers(low, int(to), self._array.shape))
+    return _fill(self, lambda shape: numpy_generator(generator).integers(low, int(to), shape))
 
 
 def exponential_(self: Any, lambd: float = 1.0, *, generator: Any = None) -> Any:
     """Fill with exponential numbers of rate ``lambd``."""
     if lambd <= 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
-    return _fill(self, numpy_generator(generator).standard_exponential(self._array.shape) / lambd)
+    return _fill(self, lambda shape: numpy_generator(generator).standard_exponential(shape) / lambd)
 
 
 def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Any:
     """Fill with Cauchy numbers."""
-    return _fill(self, numpy_generator(generator).standard_cauchy(self._array.shape) * sigma + median)
+    return _fill(self, lambda shape: numpy_generator(generator).standard_cauchy(shape) * sigma + median)
 
 
 def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Any:
     """Fill with exp of normal numbers."""
-    return _fill(self, np.exp(numpy_generator(generator).standard_normal(self._array.shape) * std + mean))
+    return _fill(self, lambda shape: np.exp(numpy_generator(generator).standard_normal(shape) * std + mean))
 
 
 def geometric_(self: Any, p: float, *, generator: Any = None) -> Any:
     """Fill with the number of trials until the first success of probability p."""
     if not 0 < p < 1:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p:g}")
-    u = numpy_generator(generator).random(self._array.shape)
-    return _fill(self, np.ceil(np.log1p(-u) / math.log1p(-p)).clip(1))
+
+    def draw(shape: Any) -> Any:
+        u = numpy_generator(generator).random(shape)
+        return np.ceil(np.log1p(-u) / math.log1p(-p)).clip(1)
+
+    return _fill(self, draw)

@@ -29,7 +29,11 @@ from ..core.variable import Variable, wrap
 from ..errors import OpError, message
 from .program import Instr, Program, Value
 
-__all__ = ["Leak", "Recorder", "module_name"]
+__all__ = ["Leak", "Recorder", "TraceError", "module_name"]
+
+
+class TraceError(OpError):
+    """What runs cannot be written down as a program."""
 
 
 class Leak:
@@ -160,7 +164,7 @@ class Recorder:
         leak = Leak(what, None if frame is None else self._place(frame.f_code, frame.f_lasti))
         self.leaks.append(leak)
         if self.strict:
-            raise OpError(
+            raise TraceError(
                 message(
                     f"a traced function called .{what}()",
                     "the program that is being recorded cannot depend on a number that Python code looks at",
@@ -182,7 +186,7 @@ class Recorder:
             return self._view_again(x)
         if found is None:
             if self._last_write(array):
-                raise OpError(
+                raise TraceError(
                     message(
                         "memory that the traced code wrote to is read through an array made outside of it",
                         f"an array of shape {tuple(array.shape)}",
@@ -190,7 +194,7 @@ class Recorder:
                     )
                 )
             return self.constant(array)
-        raise OpError(
+        raise TraceError(
             message(
                 "memory was written through one tensor and is read through another that is no view of it",
                 f"an array of shape {tuple(array.shape)}",

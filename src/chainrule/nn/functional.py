@@ -9,6 +9,7 @@ from ..composites.convolution import *  # noqa: F403
 from ..composites.distances import *  # noqa: F403
 from ..composites.losses import *  # noqa: F403
 from ..composites.more_losses import *  # noqa: F403
+from ..composites.noise import random_tensor
 from ..composites.normalisation import *  # noqa: F403
 from ..composites.pooling import *  # noqa: F403
 from ..composites.resampling import *  # noqa: F403
@@ -266,14 +267,17 @@ def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float =
     from ..core.rng import numpy_generator
 
     x = logits._array
-    noise = wrap(-np.log(numpy_generator(None).exponential(size=x.shape)).astype(x.dtype))
+    shape, d = x.shape, x.dtype
+    noise = random_tensor(lambda: -np.log(numpy_generator(None).exponential(size=shape)).astype(d))
     soft = softmax((logits + noise) / tau, dim)
     if not hard:
         return soft
     axis = dim % x.ndim
-    index = soft._array.argmax(axis)
-    chosen = softmax_ops.one_hot.op.body(index, classes=x.shape[axis], dim=axis).astype(x.dtype)
-    return wrap(chosen) - soft.detach() + soft
+    index = soft.detach().argmax(axis)
+    from ..ops.layout import cast
+
+    chosen = cast(softmax_ops.one_hot(index, classes=x.shape[axis], dim=axis), dtype=x.dtype)
+    return chosen - soft.detach() + soft
 
 
 def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:

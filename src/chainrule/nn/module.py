@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..core import dtypes
+from ..core import dtypes, inplace
+from ..core.live import gradient_read, gradient_set
 from ..core.state import state
 from ..core.variable import Variable, wrap
 from .module_hooks import HookedModule, call_hooked, global_hooks
@@ -364,10 +365,15 @@ class Module(StatefulModule, HookedModule):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Let go of all gradients, or fill them with zeros."""
+        recorder = state.recorder
         for p in self.parameters():
+            if recorder is not None:
+                gradient_set(p) if set_to_none else gradient_read(p)
             if p._grad is not None:
                 if set_to_none:
                     p._grad = None
+                elif recorder is not None:
+                    inplace.write(p._grad, wrap(np.zeros_like(p._grad._array)))
                 else:
                     p._grad = wrap(np.zeros_like(p._grad._array))
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..core import inplace
-from ..core.live import each_run, live_all
+from ..core.live import each_run, gradient_read, live_all
 from ..core.op import registry
 from ..core.state import state
 from ..core.variable import Variable, wrap
@@ -130,6 +130,9 @@ class RuleOptimizer(Optimizer):
                 state.grad = grad
         differentiable = self.defaults.get("differentiable")
         if state.recorder is not None or differentiable:
+            for group in self.param_groups:
+                for p in group["params"]:
+                    gradient_read(p)
             grad, state.grad = state.grad, state.grad and bool(differentiable)
             try:
                 for lane in self._lanes():
@@ -289,7 +292,17 @@ class RuleOptimizer(Optimizer):
             lane.count += 1
             self._advance(group, lane.aux)
 
-        each_run(advance)
+        def save() -> Any:
+            count, aux = lane.count, {k: np.copy(v) for k, v in lane.aux.items()}
+
+            def back() -> None:
+                lane.count = count
+                for k, v in aux.items():
+                    lane.aux[k][...] = v
+
+            return back
+
+        each_run(advance, save)
         size = len(self._coefficients(group, lane.aux, lane.count))
         c = live_all(lambda: self._coefficients(group, lane.aux, lane.count), size)
         for p, d in zip(lane.ps, lane.dicts):

@@ -175,6 +175,7 @@ class LBFGS(Optimizer):
         if closure is None:
             raise TypeError("LBFGS.step() missing 1 required positional argument: 'closure'")
         if state.recorder is not None:
+            state.recorder.leak(None, "LBFGS.step")
             raise RuntimeError("LBFGS chooses its steps by the values of the loss, so it cannot be traced")
         grad = state.grad
         try:

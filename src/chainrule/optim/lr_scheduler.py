@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import types
 import warnings
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..core import inplace
+from ..core.live import each_run
+from ..core.state import state
 from ..core.variable import Variable
 from .optimizer import Optimizer
 
@@ -66,6 +69,49 @@ def need_optimizer(optimizer: Any) -> None:
         raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
 
 
+def _repeated(step: Callable[..., None]) -> Callable[..., None]:
+    """A ``step`` method that a traced program does again before every run."""
+
+    @functools.wraps(step)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
+        recorder = state.recorder
+        if recorder is None:
+            step(self, *args, **kwargs)
+            return
+        if args or kwargs:
+            for x in (*args, *kwargs.values()):
+                if isinstance(x, Variable):
+                    recorder.leak(x, "scheduler.step")
+
+        def action() -> None:
+            tracing, state.recorder = state.recorder, None
+            try:
+                step(self, *args, **kwargs)
+            finally:
+                state.recorder = tracing
+
+        each_run(action, lambda: _saved(self))
+
+    return wrapper
+
+
+def _saved(scheduler: Any) -> Callable[[], None]:
+    """What puts a schedule and its optimizer's options back."""
+    parts = [scheduler, *getattr(scheduler, "_schedulers", ())]
+    attributes = [(part, {k: _copy(v) for k, v in vars(part).items()}) for part in parts]
+    groups = scheduler.optimizer.param_groups
+    options = [(group, {k: _copy(v) for k, v in group.items() if k != "params"}) for group in groups]
+
+    def back() -> None:
+        for part, kept in attributes:
+            vars(part).update(kept)
+        for group, kept in options:
+            for k, v in kept.items():
+                assign(group, k, v)
+
+    return back
+
+
 class LRScheduler:
     """Base of the schedules: a subclass gives ``get_lr()``, the learning rates of all groups at ``last_epoch``.
 
@@ -75,6 +121,11 @@ class LRScheduler:
 
     _is_initial = False
     _get_lr_called_within_step = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__:
+            cls.step = _repeated(cls.__dict__["step"])  # type: ignore[method-assign]
 
     def __init__(self, optimizer: Any, last_epoch: int = -1) -> None:
         need_optimizer(optimizer)
@@ -124,6 +175,7 @@ class LRScheduler:
                 "To get the last learning rate computed by the scheduler, please use `get_last_lr()`.", stacklevel=3
             )
 
+    @_repeated
     def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch (or, deprecated, to ``epoch``) and set the learning rates."""
         if self._step_count == 1 and not self.optimizer._opt_called:

@@ -13,6 +13,8 @@ import numpy as np
 
 from ..core import inplace
 from ..core.hooks import RemovableHandle, add_hook
+from ..core.live import gradient_read, gradient_set
+from ..core.state import state as engine_state
 from ..core.variable import Variable, wrap
 
 __all__ = ["Optimizer", "required"]
@@ -197,13 +199,18 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Let go of the gradients of all parameters, or fill them with zeros."""
+        recorder = engine_state.recorder
         for group in self.param_groups:
             for p in group["params"]:
+                if recorder is not None:
+                    gradient_set(p) if set_to_none else gradient_read(p)
                 g = p._grad
                 if g is None:
                     continue
                 if set_to_none:
                     p._grad = None
+                elif recorder is not None:
+                    inplace.write(g, wrap(np.zeros_like(g._array)))
                 elif g._node is not None or g._requires:
                     p._grad = wrap(np.zeros_like(g._array))
                 else:

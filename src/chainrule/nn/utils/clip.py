@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...core import inplace
+from ...core.live import gradient_read
 from ...core.op import registry
 from ...core.state import state
 from ...core.variable import Variable, wrap
@@ -16,7 +17,9 @@ __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_
 
 
 def _gradients(parameters: Any) -> list[Any]:
-    given = [parameters] if isinstance(parameters, Variable) else parameters
+    given = [parameters] if isinstance(parameters, Variable) else list(parameters)
+    for p in given:
+        gradient_read(p)
     return [p._grad for p in given if p._grad is not None]
 
 
@@ -29,6 +32,8 @@ def get_total_norm(
     if not tensors:
         return wrap(np.zeros((), np.float32))
     if state.recorder is not None:
+        if error_if_nonfinite:
+            state.recorder.leak(tensors[0], "clip_grad_norm_(error_if_nonfinite=True)")
         return _traced_norm(tensors, norm_type)
     arrays = [t._array for t in tensors]
     dtype = np.result_type(*arrays)
@@ -73,17 +78,23 @@ def _scaled_norm(arrays: list[Any]) -> float:
 
 def _traced_norm(tensors: list[Any], norm_type: float) -> Any:
     absolute, total, power = registry["abs"].call, registry["sum"].call, registry["pow"].call
-    if norm_type == math.inf:
-        stacked = [registry["amax"].call(absolute(t), dim=None, keepdim=False) for t in tensors]
-        out = stacked[0]
-        for t in stacked[1:]:
-            out = registry["maximum"].call(out, t)
+    if abs(norm_type) == math.inf:
+        one, two = ("amax", "maximum") if norm_type > 0 else ("amin", "minimum")
+        extremes = [registry[one].call(absolute(t), dim=None, keepdim=False) for t in tensors if t._array.size]
+        out: Any = extremes[0] if extremes else wrap(np.zeros((), tensors[0]._array.dtype))
+        for t in extremes[1:]:
+            out = registry[two].call(out, t)
         return out
-    out: Any = None
+    out = None
     for t in tensors:
+        if norm_type == 0.0:  # how many tensors have any entry that is not 0
+            some = total(registry["cast"].call(t != 0, dtype=t._array.dtype), dim=None, keepdim=False)
+            part = registry["cast"].call(some > 0, dtype=t._array.dtype)
+            out = part if out is None else out + part
+            continue
         part = total(t * t if norm_type == 2.0 else power(absolute(t), norm_type), dim=None, keepdim=False)
         out = part if out is None else out + part
-    return power(out, 1.0 / norm_type)
+    return out if norm_type == 0.0 else power(out, 1.0 / norm_type)
 
 
 def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any, foreach: bool | None = None) -> None:
@@ -136,7 +147,7 @@ def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = 
     bound = float(clip_value)
     for g in _gradients(parameters):
         if state.recorder is not None:
-            inplace.write(g, registry["clamp"].call(g, -bound, bound))
+            inplace.write(g, registry["clamp"].call(g, min=-bound, max=bound))
             continue
         np.clip(g._array, -bound, bound, out=g._array)
         inplace.touch(g._array)

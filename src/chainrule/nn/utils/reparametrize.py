@@ -93,6 +93,7 @@ def unit(x: Any, eps: float) -> Any:
 def power_iteration(matrix: Any, u: Any, v: Any, steps: int, eps: float) -> None:
     """Turn u and v towards the first singular vectors, in place; all are arrays."""
     if state.recorder is not None:
+        state.recorder.leak(None, "spectral_norm's power iteration")
         raise RuntimeError("spectral_norm's power iteration cannot be traced; call module.eval() first")
     for _ in range(steps):
         v[...] = unit(matrix.T @ u, eps)

@@ -1,0 +1,122 @@
+"""What a function did besides computing: tensors that it put somewhere, values that it changed.
+
+Native code would not do it again, so a function that does such a thing is refused, with the place and a way out.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import types
+from typing import Any
+
+import numpy as np
+
+from ..core.variable import Variable
+from ..errors import message
+from .errors import CompileError
+from .reach import Reach
+from .recording import Recording, Snapshot
+
+__all__ = ["check_effects", "kept_tensor", "survivors"]
+
+
+def check_effects(reach: Reach, snapshot: Snapshot, recording: Recording) -> None:
+    """Raise if the recorded run read, drew or changed something that later runs would not.
+
+    Raises:
+        CompileError: naming it.
+    """
+    if recording.leaks:  # the function caught the error itself
+        raise recording.leaked(recording.leaks[0])
+    if reach.iterators:
+        raise CompileError(message(
+            f"compile: the function uses the iterator {reach.iterators[0]}",
+            "the native code would see the same item in every run",
+            fix="Take the item outside, and pass it as an argument.",
+        ))  # fmt: skip
+    drawn = snapshot.drawn_unseen(recording)
+    if drawn:
+        raise CompileError(message(
+            f"compile: the function draws {drawn}, which the native code would not draw again",
+            fix="Draw outside and pass the numbers as an argument, or use torch.rand, torch.randn or dropout inside.",
+        ))  # fmt: skip
+    modules = {id(vars(m)): m for m in reach.modules.values() if type(m).__module__.startswith("chainrule.nn")}
+    for fact in reach.facts:
+        name = "" if id(fact.holder) in modules else fact.changed("training")
+        if name:
+            raise _changed(name)
+    for o, slots, _, _ in snapshot.optimizers:
+        for p, d in o.state.items():
+            for k, x in d.items() if isinstance(d, dict) else ():
+                old = slots.get(p, {}).get(k)
+                if not isinstance(x, Variable) and (old is None or x != old[1]):
+                    raise _changed(f"{type(o).__name__}.state[…][{k!r}]")
+
+
+def _changed(name: str) -> CompileError:
+    return CompileError(message(
+        f"compile: the function changes {name}, which the native code would not do again",
+        fix="Change it after the call, or keep it in a tensor and change that in place (count.add_(1)).",
+    ))  # fmt: skip
+
+
+def survivors(recording: Recording) -> list[Any]:
+    """Arrays made while recording that something besides the recorder still refers to."""
+    arrays = recording.made_arrays()
+    held: dict[int, int] = {}
+    for a in recording._kept:
+        held[id(a)] = held.get(id(a), 0) + 1
+    for x in {id(a): a for a in recording._kept if type(a) is np.ndarray}.values():
+        if x.base is not None:
+            held[id(x.base)] = held.get(id(x.base), 0) + 1
+    # By the list of arrays, the loop and the call itself.
+    return [a for a in arrays if sys.getrefcount(a) > held.get(id(a), 0) + 3]
+
+
+def kept_tensor(recording: Recording, reach: Reach) -> None:
+    """Raise if a tensor made by the function lives on somewhere.
+
+    Raises:
+        CompileError: naming the container.
+    """
+    if not survivors(recording):
+        return
+    gc.collect()
+    for a in survivors(recording):
+        for t in [x for x in gc.get_referrers(a) if isinstance(x, Variable)]:
+            for holder in gc.get_referrers(t):
+                name = "" if _local(holder) else _named(holder, t, reach)
+                if name:
+                    raise CompileError(message(
+                        f"compile: the function puts a tensor that it makes into {name}",
+                        f"shape {tuple(a.shape)}: the native code would not put the next one there",
+                        fix="Return the tensor and keep it outside, or write it into one that exists (x.copy_(y)).",
+                    ))  # fmt: skip
+
+
+def _local(holder: Any) -> bool:
+    """Whether a container is a list of this search's own: nothing but iterators and frames refers to it."""
+    kinds = [type(x).__name__ for x in gc.get_referrers(holder)]
+    return isinstance(holder, list) and all(k in ("list_iterator", "frame", "list") for k in kinds)
+
+
+def _named(holder: Any, t: Any, reach: Reach) -> str:
+    """What a container is called; "" for what is no user's container (frames, the engine's own objects)."""
+    if isinstance(holder, types.CellType):
+        return next((f.name for f in reach.facts if f.holder is holder), "a variable of an outer function")
+    if isinstance(holder, list):
+        return next((f"the list {f.name}" for f in reach.facts if f.holder is holder), "a list outside")
+    if isinstance(holder, dict):
+        key = next((k for k, x in list(holder.items()) if x is t), None)
+        for owner in gc.get_referrers(holder):
+            if getattr(owner, "__dict__", None) is holder:
+                if isinstance(owner, types.ModuleType):
+                    return f"the global {key}"
+                if isinstance(owner, Variable) or type(owner).__module__.startswith("chainrule."):
+                    return ""
+                return f"{type(owner).__name__}.{key}"
+        if key == "__builtins__" or "__name__" in holder:
+            return f"the global {key}"
+        return next((f"{f.name}[{key!r}]" for f in reach.facts if f.holder is holder), f"a dict outside (key {key!r})")
+    return ""

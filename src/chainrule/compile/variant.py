@@ -1,0 +1,371 @@
+"""One recording of a function, compiled, with its guards: what a call with arguments of one kind runs.
+
+The function runs once under a recorder and everything it did is undone; the program goes through the passes and becomes
+native code, which then makes this first step and all later ones.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import chain
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from ..core.state import state
+from ..core.variable import Variable, wrap
+from ..errors import ChainruleError, message
+from ..graph.program import Program, Value
+from .arguments import flatten, traced_argument, unflatten
+from .effects import check_effects, kept_tensor
+from .errors import CompileError
+from .guards import Guards
+from .reach import Reach
+from .recording import Recording, Snapshot
+
+__all__ = ["MISS", "Variant"]
+
+MISS = object()
+"""What a run gives back when its guards do not hold."""
+_refs = sys.getrefcount
+grad_of = attrgetter("_grad")
+
+
+class Variant:
+    """One recorded and compiled program with its guards."""
+
+    def __init__(self, fn: Any, args: Any, kwargs: Any, spec: Any, leaves: list[Any]) -> None:
+        self.spec, self.leaves_n = spec, len(leaves)
+        self.requires = [t._requires for t in leaves]
+        if state.grad:
+            for t in leaves:
+                if t._requires and t._node is not None:
+                    raise CompileError(message(
+                        "compile: an argument has a graph of its own", f"shape {tuple(t._array.shape)}: gradients "
+                        "would have to flow out of the native code", fix="Pass x.detach(), or call the function under "
+                        "torch.no_grad(), or compute the argument inside.",
+                    ))  # fmt: skip
+        reach = Reach(fn, args, kwargs)
+        snapshot = Snapshot(reach, leaves)
+        recording = Recording()
+        self.inputs_at: list[int] = []
+        for i, t in enumerate(leaves):
+            if all(t._array is not leaves[j]._array for j in self.inputs_at):
+                self.inputs_at.append(i)
+                recording.input(t, f"x{i}")
+                recording.inputs.append(t)
+        arrays = list(_arrays((args, kwargs)))
+        recording.numpy_inputs = [t for t in leaves if any(t._array is a for a in arrays)]
+        try:
+            with recording:
+                if arrays:
+                    args, kwargs = traced_argument(args), traced_argument(kwargs)
+                # In a list, so that nobody else holds it when the tensors that live on are looked for.
+                result = [fn(*args, **kwargs)]
+            frozen = self.finish(reach, snapshot, recording, leaves, result)
+        except BaseException:
+            snapshot.restore(recording)
+            raise
+        self.build(frozen)
+        self.guard(reach)
+
+    # -- what was recorded -----------------------------------------------------------------------------------------
+
+    def finish(
+        self, reach: Reach, snapshot: Snapshot, recording: Recording, leaves: list[Any], result: list[Any]
+    ) -> set[Value]:  # fmt: skip
+        """Read the results, undo the run; returns the constants that nobody else can change."""
+        number = {id(t): i for i, t in enumerate(leaves)}
+        outs = self.results(recording, reach, leaves, result.pop())
+        entry = {id(t): (t, g) for t, _, _, g, _, _ in snapshot.tensors}
+        grads = self.gradients(recording, entry)
+        program = recording.finish([*outs, *(p._grad for p in grads)])
+        check_effects(reach, snapshot, recording)
+        self.program = program
+        self.actions = recording.actions
+        self.draws = {id(g): g for g, _ in snapshot.streams} if any(a[0] == "draw" for a in self.actions) else {}
+        memory = {id(g._array): t for t, g in entry.values() if g is not None}
+        self.grads_in = [(v, memory[id(a)]) for v, a in program.constants.items() if id(a) in memory]
+        seen = [(p, had) for p, had in recording.gradients.values() if id(p) in entry and id(p) not in number]
+        self.met = list({id(p): (p, had) for p, had in [*seen, *((p, True) for _, p in self.grads_in)]}.values())
+        self.modes = snapshot.rewind(recording)
+        self.grads = [(number.get(id(p), p), tuple(g)) for p, g in zip(grads, self.grad_shapes, strict=True)]
+        self.cleared = [number.get(id(p), p) for p in self.cleared]
+        self.leaf_memory = [(v, number[id(p)]) for v, p in self.grads_in if id(p) in number]
+        self.grads_in = [(v, p) for v, p in self.grads_in if id(p) not in number]
+        given = (*self.cleared, *(p for p, _ in self.grads))
+        self.leaf_grads = bool(self.leaf_memory) or any(isinstance(p, int) for p in given)
+        tensors = recording.tensors
+        del outs, grads, entry, memory, seen
+        snapshot.tensors.clear()
+        kept_tensor(recording, reach)
+        for held in (recording._outside, recording._kept, recording._values, recording._logged):
+            held.clear()
+        frozen = _frozen(program, tensors)
+        self.bound = [(v, t) for v, t in tensors.items() if v not in frozen and id(t) not in number]
+        followed = {v for v, _ in (*self.grads_in, *self.leaf_memory)}
+        self.bound = [(v, t) for v, t in self.bound if v not in followed]
+        program.updates = [(m, v) for m, v in program.updates if m not in frozen]
+        return frozen
+
+    def results(self, recording: Recording, reach: Reach, leaves: list[Any], result: Any) -> list[Any]:
+        """The tensors that the native code computes; ``self.makers`` says how each result comes from them."""
+        found: list[Any] = []
+        self.out_spec = flatten(result, found)
+        for t in found:
+            if t._requires and t._node is not None and not _freed(t._node):
+                raise CompileError(message(
+                    "compile: the function returns a tensor that still needs its graph",
+                    f"shape {tuple(t._array.shape)}: gradients could not flow back through the native code",
+                    fix="Call backward() inside the function, or compute under torch.no_grad(), or return t.detach().",
+                ))  # fmt: skip
+        outs: list[Any] = []
+        made: dict[int, int] = {}
+        outside = {id(t._array): t for t in reach.tensors.values()}
+
+        def maker(t: Any) -> Any:
+            """("arg", i), ("outside", tensor), ("out", n), or ("view", maker, described, params, output)."""
+            for i, x in enumerate(leaves):
+                if t is x:
+                    return ("arg", i)
+            for i, x in enumerate(leaves):
+                if t._array is x._array:
+                    return ("memory", ("arg", i))
+            if id(t) in reach.tensors:
+                return ("outside", t)
+            if id(t._array) in outside:
+                return ("memory", ("outside", outside[id(t._array)]))
+            if id(t._array) in made:
+                return ("out", made[id(t._array)])
+            base = t._base
+            while base is not None:
+                known = (
+                    any(base is x for x in leaves) or id(base._array) in outside or id(base._array) in made
+                )  # fmt: skip
+                if known:
+                    return ("view", maker(t._base), *t._view)
+                base = base._base
+            made[id(t._array)] = len(outs)
+            outs.append(t)
+            return ("out", made[id(t._array)])
+
+        order = sorted(range(len(found)), key=lambda i: found[i]._base is not None)  # bases before their views
+        makers: list[Any] = [None] * len(found)
+        objects: dict[int, int] = {}
+        for i in order:
+            first = objects.setdefault(id(found[i]), i)
+            makers[i] = maker(found[i]) if first == i else ("same", first)
+        self.makers = makers
+        self.order = order
+        self.plain = [m == ("out", i) for i, m in enumerate(makers)] == [True] * len(makers)
+        self.returned = [(t._array.shape, t._array.dtype) for t in outs]
+        return outs
+
+    def gradients(self, recording: Recording, entry: dict[int, Any]) -> list[Any]:
+        """The parameters that are given a new gradient."""
+        self.cleared: list[Any] = []
+        self.assigned: list[tuple[Any, Any]] = []
+        self.grad_shapes: list[Any] = []
+        found: list[Any] = []
+        outside = {id(t) for t, _ in entry.values()}
+        for p, before in entry.values():
+            g = p._grad
+            if g is before:
+                continue  # untouched, or changed in its own memory
+            if g is None:
+                self.cleared.append(p)
+            elif id(g) in outside:
+                self.assigned.append((p, g))
+            else:
+                found.append(p)
+                self.grad_shapes.append((g._array.shape, g._array.dtype))
+        return found
+
+    # -- native code -----------------------------------------------------------------------------------------------
+
+    def build(self, frozen: set[Value]) -> None:
+        from . import link, passes
+
+        self.raw = self.program
+        try:
+            program, checks = passes.lower(self.program, frozen)
+            used = {*program.constants}
+            self.bound = [(v, t) for v, t in self.bound if v in used]
+            self.grads_in = [(v, p) for v, p in self.grads_in if v in used]
+            self.leaf_memory = [(v, i) for v, i in self.leaf_memory if v in used]
+            self.step: Any = link.Step(program, checks=checks)
+        except ChainruleError:
+            raise
+        except Exception as error:
+            raise CompileError(message(
+                f"compile: failed with {type(error).__name__}: {error}",
+                f"a program of {len(self.raw.instrs)} instructions",
+                fix="Use fallback=True to run such a function eagerly.",
+            )) from error  # fmt: skip
+        self.frozen = frozen
+        self.updated = [n for n, v in enumerate(self.step.program.inputs) if any(v is m for m, _ in program.updates)]
+        self.fallible = bool(self.step.calls)
+
+    def guard(self, reach: Reach) -> None:
+        self.guards = Guards(reach, self.bound, self.met, self.grads_in)
+        self.guards.watch(self.step)
+        self.names: dict[int, str] = {}
+        for root in reach.roots:
+            for name, t in chain(root.named_parameters(), root.named_buffers()):
+                self.names.setdefault(id(t._array), name.replace(".", "_"))
+        for o in reach.optimizers.values():
+            for p, slots in o.state.items():
+                for k, t in slots.items() if isinstance(slots, dict) else ():
+                    if isinstance(t, Variable):
+                        self.names.setdefault(id(t._array), f"{self.names.get(id(p._array), 'p')}_{k}")
+        kept = [wrap(np.empty(shape, dtype)) for _, (shape, dtype) in self.grads]
+        self.kept = [kept, [g._array for g in kept]]
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    def act(self) -> None:
+        """What has to be done, and read, before every run: step counts, learning rates, random numbers."""
+        for kind, action, memory, _ in self.actions:
+            if kind == "do":
+                action()
+            elif kind == "many":
+                memory[:] = action()
+            elif kind == "live":
+                now = action()
+                memory[...] = now._array if isinstance(now, Variable) else now
+            else:
+                memory[...] = action()
+
+    def run(self, leaves: list[Any]) -> Any:
+        """One step, or ``MISS`` where something that the recording depended on has changed."""
+        inputs = [leaves[i]._array for i in self.inputs_at]
+        copied: list[tuple[Any, Any]] = []
+        for i, a in enumerate(inputs):
+            if not a.flags.c_contiguous:
+                inputs[i] = np.ascontiguousarray(a)
+                if i in self.updated:
+                    copied.append((a, inputs[i]))
+        for v, i in self.leaf_memory:
+            g: Any = leaves[i]._grad
+            if g._array.strides != self.step.program.constants[v].strides:
+                g._array = np.ascontiguousarray(g._array)
+            self.step.rebind(v, g._array)
+        if self.guards.quick() is False or self.step.check(*inputs) is not self.step.yes:
+            if not self.guards.holds() or not self.guards.follow(self.step):
+                return MISS
+            if self.step.check(*inputs) is not self.step.yes:
+                return MISS
+        outputs = [np.empty(shape, dtype) for shape, dtype in self.returned]
+        if self.fallible or self.leaf_grads:
+            if not self.carefully(leaves, inputs, outputs):
+                return MISS
+        else:
+            self.act()
+            self.own_grads(self.kept)
+            outputs += self.kept[1]
+            self.step.run(inputs, outputs)
+        for a, content in copied:
+            a[...] = content
+        for p in self.cleared:
+            (leaves[p] if isinstance(p, int) else p)._grad = None
+        for p, g in self.assigned:
+            p._grad = g
+        for m, mode in self.modes:
+            m.training = mode
+        if self.out_spec == ("t",) and self.plain:
+            return wrap(outputs[0])
+        return unflatten(self.out_spec, iter(self.deliver(leaves, outputs)))
+
+    def carefully(self, leaves: list[Any], inputs: list[Any], outputs: list[Any]) -> bool:
+        """A run that may stop in the middle: then all is as before, and the function itself shall say what is wrong."""
+        backs = [save() for _, _, _, save in self.actions if save is not None]
+        streams = [(g, g.get_state()) for g in self.draws.values()]
+        grads = [np.empty(shape, dtype) for _, (shape, dtype) in self.grads]
+        self.act()
+        try:
+            self.step.run(inputs, [*outputs, *grads])
+        except Exception:
+            for back in reversed(backs):
+                back()
+            for g, s in streams:
+                g.set_state(s)
+            return False
+        for (p, _), g in zip(self.grads, grads, strict=True):
+            (leaves[p] if isinstance(p, int) else p)._grad = wrap(g)
+        return True
+
+    def deliver(self, leaves: list[Any], outputs: list[Any]) -> list[Any]:
+        """The results: fresh tensors, or arguments, tensors from outside and views of them, where those came back."""
+        made: list[Any] = [None] * len(self.makers)
+        fresh: dict[int, Any] = {}
+
+        def make(m: Any) -> Any:
+            kind = m[0]
+            if kind == "arg":
+                return leaves[m[1]]
+            if kind == "outside":
+                return m[1]
+            if kind == "memory":
+                return wrap(make(m[1])._array)
+            if kind == "same":
+                return made[m[1]]
+            if kind == "out":
+                if m[1] in fresh:
+                    return wrap(outputs[m[1]])
+                fresh[m[1]] = wrap(outputs[m[1]])
+                return fresh[m[1]]
+            _, base, described, params, output = m
+            parent = fresh[base[1]] if base[0] == "out" and base[1] in fresh else make(base)
+            found = described.call(parent, **params) if hasattr(described, "call") else described.body(parent, **params)
+            return found if output is None else found[output]
+
+        grad, state.grad = state.grad, False
+        try:
+            for i in self.order:
+                made[i] = make(self.makers[i])
+        finally:
+            state.grad = grad
+        return made
+
+    grad_refs = 3  # the parameter, the list, and the argument of getrefcount itself
+
+    def own_grads(self, kept: list[Any]) -> None:
+        """Make every parameter's gradient a tensor that this step may write; one that somebody kept stays as it is."""
+        gradients, arrays = kept
+        p: Any
+        for i, (p, _) in enumerate(self.grads):
+            if _refs(gradients[i]) != self.grad_refs or p._grad is not gradients[i]:
+                fresh = wrap(np.empty_like(gradients[i]._array))
+                p._grad, gradients[i], arrays[i] = fresh, fresh, fresh._array
+
+
+def _arrays(x: Any) -> Any:
+    """The NumPy arrays in nested arguments."""
+    if isinstance(x, np.ndarray):
+        yield x
+    elif isinstance(x, (list, tuple)):
+        for i in x:
+            yield from _arrays(i)
+    elif isinstance(x, dict):
+        for i in x.values():
+            yield from _arrays(i)
+
+
+def _freed(node: Any) -> bool:
+    node = node[0] if type(node) is tuple else node
+    return node.saved is None
+
+
+def _frozen(program: Program, tensors: dict[Value, Any]) -> set[Value]:
+    """Constants that only the recording refers to (the 1 that backward starts from, zeros made inside): what the
+    function would make anew in every run, so they keep their content."""
+    found: set[Value] = set()
+    for v in list(program.constants):
+        t = tensors.get(v)
+        if t is not None and _refs(t) > 3:  # tensors, t, the argument
+            continue
+        array = program.constants[v]
+        if array.base is None and _refs(array) <= 3 + (t is not None):  # constants, array, the argument, and t
+            found.add(v)
+    return found
