@@ -23,7 +23,7 @@ def record(function, arrays):
 def run(program, arrays, *, fuse=True, guard=64, simplify=True):
     """The outputs of the compiled program; raises if anything outside its buffers was written."""
     if simplify:
-        program = passes.drop(decompose(program))
+        program = passes.drop(decompose(program, []))
         program = passes.drop(passes.share(passes.simplify(passes.fold(program, set()))))
     step = link.Step(program, fuse=fuse, guard=guard)
     padded = [Padded(a) for a in arrays]

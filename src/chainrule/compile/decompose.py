@@ -13,48 +13,32 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import registry
 from ..core.state import state
 from ..core.variable import wrap
 from ..graph.program import Instr, Program, Value
 from ..graph.trace import Recorder
+from . import pools  # noqa: F401 - registers its formulas
+from .formulas import FORMULAS, formula
+from .formulas import call as _call
+from .formulas import mean_of as _mean_of
+from .formulas import total as _sum
 from .lanes import direct, images_in_lanes
 
 __all__ = ["Check", "decompose"]
 
-FORMULAS: dict[str, Callable[..., Any]] = {}
 CHECKED = {"cross_entropy": 1, "nll": 1, "class_coefficients": 0}
 """Ops with integer targets, at this place, that have to be checked before the step changes anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Before a run: every target is a class, or ``ignore`` (with ``plain``: a class and not ``ignore``)."""
+    """Before a run: every target is from ``low`` to ``classes`` − 1, or ``ignore`` (with ``plain``: not ``ignore``)."""
 
     target: Value
     classes: int
-    ignore: int
-    plain: bool
-
-
-def formula(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def keep(f: Callable[..., Any]) -> Callable[..., Any]:
-        FORMULAS[name] = f
-        return f
-
-    return keep
-
-
-def _call(name: str, *args: Any, **params: Any) -> Any:
-    return registry[name].call(*args, **params)
-
-
-def _sum(x: Any, dim: Any, keepdim: bool = True) -> Any:
-    return _call("sum", x, dim=dim, keepdim=keepdim)
-
-
-def _mean_of(x: Any, over: tuple[int, ...]) -> Any:
-    return _sum(x, over) / math.prod(x.shape[a] for a in over)
+    ignore: int | None = None
+    plain: bool = False
+    low: int = 0
 
 
 @formula("mean")
@@ -144,64 +128,6 @@ def _rms_norm(x: Any, weight: Any, *, axes: int, eps: float) -> Any:
     inv_rms = 1 / _call("sqrt", _mean_of(x * x, over) + eps)
     x_hat = x * inv_rms
     return (_call("clone", x_hat) if weight is None else x_hat * weight), x_hat, inv_rms
-
-
-def _class_parts(x: Any, target: Any, ignore_index: int, reduction: str, plain: bool) -> tuple[Any, Any]:
-    """Which entry is the target's, and each sample's factor: one number where no target is ignored."""
-    hot = _call("one_hot", target, classes=x.shape[1], dim=1)
-    if plain:
-        n = target._array.size
-        return hot, wrap(np.full((), 1 / n if reduction == "mean" else 1, x._array.dtype))
-    c = _call("cast", _call("ne", target, ignore_index), dtype=x._array.dtype)
-    if reduction == "mean":
-        c = c / _sum(c, None, False)
-    return hot, c
-
-
-def _class_loss(logp: Any, c: Any, reduction: str) -> Any:
-    loss = -c * logp if c.ndim == 0 else _call("where", c == 0, 0.0, -c * logp)
-    return loss if reduction == "none" else _sum(loss, None, False)
-
-
-def _pick(hot: Any, x: Any) -> Any:
-    return _call("sum", _call("where", hot, x, 0.0), dim=(1,), keepdim=False)
-
-
-@formula("cross_entropy")
-def _cross_entropy(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str, plain: bool = False) -> Any:
-    if weight is not None or x.ndim != 2 or 0 in x.shape or x.shape[1] < 2:
-        return None
-    hot, c = _class_parts(x, target, ignore_index, reduction, plain)
-    s = x - _call("amax", x, dim=(1,), keepdim=True)
-    e = _call("exp", s)
-    total = _sum(e, (1,))
-    p = e / total
-    logp = _pick(hot, s) - _call("reshape", _call("log", total), shape=(x.shape[0],))
-    if plain:
-        d = wrap(np.full((), target._array.size if reduction == "mean" else 1, x._array.dtype))
-    else:
-        d = _call("where", c == 0, math.inf, 1 / c)
-    return _class_loss(logp, c, reduction), p, d
-
-
-@formula("nll")
-def _nll(x: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str) -> Any:
-    if weight is not None or x.ndim != 2 or 0 in x.shape or x.shape[1] < 2:
-        return None
-    hot, c = _class_parts(x, target, ignore_index, reduction, False)
-    return _class_loss(_pick(hot, x), c, reduction)
-
-
-@formula("class_coefficients")
-def _class_coefficients(
-    target: Any, weight: Any, *, classes: int, dtype: Any, ignore_index: int, reduction: str, plain: bool = False
-) -> Any:
-    if weight is not None or target.ndim != 1 or 0 in target.shape:
-        return None
-    if plain:
-        return wrap(np.full((), 1 / target._array.size if reduction == "mean" else 1, dtype))
-    c = _call("cast", _call("ne", target, ignore_index), dtype=np.dtype(dtype))
-    return c / _sum(c, None, False) if reduction == "mean" else c
 
 
 @formula("lstm")
@@ -330,48 +256,6 @@ def _conv_input(y: Any, weight: Any, *, size: Any, stride: Any, padding: Any, di
     return _call("reshape", _call("matmul", w, cols), shape=(y.shape[0], c, *size))
 
 
-def _even_pool(shape: Any, kernel: Any, stride: Any, widths: Any, dilation: Any) -> bool:
-    """Windows side by side that cover the whole array."""
-    return (
-        len(kernel) == 2 and tuple(kernel) == tuple(stride) and all(d == 1 for d in dilation)
-        and not any(w for pair in widths for w in pair)
-        and all(m % k == 0 for m, k in zip(shape[2:], kernel, strict=True))
-        and 0 not in shape and 1 < math.prod(kernel) < 256
-    )  # fmt: skip
-
-
-@formula("max_pool")
-def _max_pool(x: Any, *, kernel: Any, stride: Any, widths: Any, dilation: Any) -> Any:
-    if not _even_pool(x.shape, kernel, stride, widths, dilation) or x._array.dtype.kind != "f":
-        return None
-    everything = slice(None)
-    best: Any = None
-    tap: Any = None
-    for t in range(math.prod(kernel)):
-        i, j = divmod(t, kernel[1])
-        key = (everything, everything, slice(i, None, kernel[0]), slice(j, None, kernel[1]))
-        v = _call("getitem", x, key=key)
-        if t == 0:
-            best = v
-            continue
-        wins = _call("logical_or", v > best, _call("ne", v, v))  # NaN wins, the last one
-        best = _call("where", wins, v, best)
-        tap = _call("cast", wins, dtype=np.dtype(np.uint8)) if tap is None else _call("where", wins, t, tap)
-    return best, tap
-
-
-@formula("put_tap")
-def _put_tap(y: Any, tap: Any, *, size: Any, kernel: Any, stride: Any, widths: Any, dilation: Any) -> Any:
-    shape = (*y.shape[:2], *size)
-    if not _even_pool(shape, kernel, stride, widths, dilation) or tap._array.dtype != np.uint8:
-        return None
-    n, c, h, w = y.shape
-    spread = (n, c, h, 1, w, 1)
-    number = wrap(np.arange(math.prod(kernel), dtype=np.uint8).reshape(kernel[0], 1, kernel[1]))
-    own = _call("eq", _call("reshape", tap, shape=spread), number)
-    return _call("reshape", _call("where", own, _call("reshape", y, shape=spread), 0.0), shape=shape)
-
-
 _LSTM = ("g_out", "g_c", "x", "w_ih", "w_hh", "b_ih", "mask", "acts", "cells", "tanh_c", "states")
 
 
@@ -453,7 +337,7 @@ def _class_check(instr: Instr, args: tuple[Any, ...], made: dict[Value, Instr], 
     else:
         classes = args[0].shape[1] if len(args[0].shape) > 1 else args[0].shape[0]
         plain = instr.op.name == "cross_entropy" and instr.outs[2].shape == ()
-    return Check(target, classes, instr.params["ignore_index"], plain)
+    return Check(target, classes, instr.params["ignore_index"], plain and target.shape != ())
 
 
 def decompose(program: Program, checks: list[Check] | None = None, frozen: set[Value] | None = None) -> Program:

@@ -18,7 +18,7 @@ __all__ = ["ALONE", "PRODUCTS", "Group", "make_groups", "respread", "refine"]
 
 PRODUCTS = ("matmul", "conv")
 """Kinds of nodes whose kernel carries out elementwise work on its result."""
-ALONE = ("call", "join", "conv_weight")
+ALONE = ("call", "join", "conv_weight", "indexed", "scan")
 """Kinds of nodes that have a group to themselves."""
 
 

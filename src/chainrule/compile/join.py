@@ -21,7 +21,11 @@ def emit_join(module: Module, group: Group, keep: set[Value], vector_bytes: int)
     nest = Nest(module, vector_bytes // SIZE[kind])
     b, s = nest.b, nest.s
     target = nest.param(node.out, 0)
-    if node.params.get("zero"):
+    fill = node.params.get("fill")
+    if fill is not None and fill != 0:
+        with nest.loop(math.prod(node.out.shape)) as i:
+            s.store(s.const(kind, fill), s.gep(f"%p{target}", i, kind))
+    elif fill is not None:
         module.declare("@llvm.memset.p0.i64", "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
         size = math.prod(node.out.shape) * node.out.dtype.itemsize
         b.line(f"call void @llvm.memset.p0.i64(ptr %p{target}, i8 0, i64 {size}, i1 false)")

@@ -16,25 +16,26 @@ from typing import Any
 import numpy as np
 
 from ..core.op import registry
-from ..errors import OpError
 from ..graph.program import Instr, Program, Value
 from . import native
 from .convolve import emit_conv, emit_conv_weight
 from .decompose import Check
 from .gemm import emit_gemm
 from .groups import make_groups
+from .indexed import emit_indexed
 from .ir import Module
 from .join import emit_join
 from .loops import emit_loops
 from .memory import Plan, make_plan, nbytes
 from .nest import Kernel
 from .nodes import Node, build, contiguous
+from .scan import emit_scan
 
 __all__ = ["Step", "build_step"]
 
 _CALLBACK = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
 EMITTERS = {"matmul": emit_gemm, "loop": emit_loops, "join": emit_join, "conv": emit_conv,
-            "conv_weight": emit_conv_weight}  # fmt: skip
+            "conv_weight": emit_conv_weight, "indexed": emit_indexed, "scan": emit_scan}  # fmt: skip
 CANARY = 0xA5
 _ATTRIBUTES = 'attributes #0 = { nounwind noinline "no-trapping-math"="true" "prefer-vector-width"="512" }'
 
@@ -100,7 +101,8 @@ class Step:
         self.program = program = prepare(program)
         self.checks = list(checks)
         self.guard = guard
-        nodes, self.storage = build(program)
+        nodes, self.storage, found = build(program)
+        self.checks += [c for c in found if c not in self.checks]
         targets = {v: memory for memory, v in program.updates}
         self.groups = make_groups(nodes, dict(targets.items()), fuse)
         self.outputs = {v: n for n, v in enumerate(program.outputs)}
@@ -392,22 +394,23 @@ class Step:
             t = {8: "i64", 4: "i32", 2: "i16", 1: "i8"}[check.target.dtype.itemsize]
             base = data[root] if root in data else slot(root)
             total = math.prod(check.target.shape)
-            step = strides[-1] if strides else 1
-            if strides != tuple(step * s for s in contiguous(check.target.shape)):
-                raise OpError("compile: class targets with such strides are not supported; make them contiguous")
             if total == 0:
                 continue
             before = self.last_label(lines)
             lines += [f"  br label %t{n}", f"t{n}:", f"  %ti{n} = phi i64 [0, %{before}], [%tj{n}, %u{n}]"]
-            index = v(f"mul i64 %ti{n}, {step}")
-            index = v(f"add i64 {index}, {offset}")
+            index, below = v(f"add i64 0, {offset}"), total
+            for m, step in zip(check.target.shape, strides, strict=True):
+                below //= m
+                part = v(f"urem i64 {v(f'udiv i64 %ti{n}, {below}')}, {m}")
+                index = v(f"add i64 {index}, {v(f'mul i64 {part}, {step}')}")
             entry = v(f"load {t}, ptr {v(f'getelementptr {t}, ptr {base}, i64 {index}')}, align 1")
-            fine = v(f"icmp ult {t} {entry}, {check.classes}")
-            ignored = v(f"icmp eq {t} {entry}, {check.ignore}")
-            if check.plain:
-                fine = v(f"and i1 {fine}, {v(f'xor i1 {ignored}, true')}")
-            else:
-                fine = v(f"or i1 {fine}, {ignored}")
+            fine = v(f"icmp ult {t} {v(f'sub {t} {entry}, {check.low}')}, {check.classes - check.low}")
+            if check.ignore is not None:
+                ignored = v(f"icmp eq {t} {entry}, {check.ignore}")
+                if check.plain:
+                    fine = v(f"and i1 {fine}, {v(f'xor i1 {ignored}, true')}")
+                else:
+                    fine = v(f"or i1 {fine}, {ignored}")
             lines += [
                 f"  br i1 {fine}, label %u{n}, label %bad", f"u{n}:", f"  %tj{n} = add i64 %ti{n}, 1",
                 f"  %tc{n} = icmp ult i64 %tj{n}, {total}", f"  br i1 %tc{n}, label %t{n}, label %z{n}", f"z{n}:",
@@ -487,8 +490,10 @@ class Step:
         self.current = list(arrays)
         for check in self.checks:
             t = self.array(check.target)
-            fine, ignored = (t >= 0) & (t < check.classes), t == check.ignore
-            if not np.all(fine & ~ignored if check.plain else fine | ignored):
+            fine = (t >= check.low) & (t < check.classes)
+            if check.ignore is not None:
+                fine = fine & (t != check.ignore) if check.plain else fine | (t == check.ignore)
+            if not np.all(fine):
                 return self.no
         return self.yes
 

@@ -324,16 +324,16 @@ class _Loops(Nest):
                 self.s.store(self.row_values[node.out], self.args[self.store_of[node.out]].base)
 
     def neutral(self, name: str, kind: str) -> Val:
-        if name == "sum":
-            return self.b.const(kind, 0)
+        if name in ("sum", "prod"):
+            return self.b.const(kind, 0 if name == "sum" else 1)
         if kind[0] == "f":
             return self.b.const(kind, -math.inf if name == "max" else math.inf)
         bits = {"i8": 7, "i16": 15, "i32": 31, "i64": 63}[kind]
         return self.b.const(kind, -(2**bits) if name == "max" else 2**bits - 1)
 
     def merge(self, b: Builder, name: str, x: Val, y: Val) -> Val:
-        if name == "sum":
-            return b.add(x, y)
+        if name in ("sum", "prod"):
+            return b.add(x, y) if name == "sum" else b.mul(x, y)
         if x.kind[0] == "f":
             return b.call("maximum" if name == "max" else "minimum", x.kind, x, y)
         return b.call("smax" if name == "max" else "smin", x.kind, x, y)
@@ -347,13 +347,14 @@ class _Loops(Nest):
         assert out_kind is not None
         scalar_t = self.s.ty(kind)
         suffix = self.b.suffix(kind)
-        if node.name == "sum" and kind[0] == "f":
-            name = f"@llvm.vector.reduce.fadd.{suffix}"
+        if node.name in ("sum", "prod") and kind[0] == "f":
+            stem, start = ("fadd", "-0.0") if node.name == "sum" else ("fmul", "1.0")
+            name = f"@llvm.vector.reduce.{stem}.{suffix}"
             self.module.declare(name, f"declare {scalar_t} {name}({scalar_t}, {t})")
             # reassoc: the lanes are added as a tree.
-            out = self.s.put(kind, f"call reassoc {scalar_t} {name}({scalar_t} -0.0, {t} {parts[0].text})")
+            out = self.s.put(kind, f"call reassoc {scalar_t} {name}({scalar_t} {start}, {t} {parts[0].text})")
         else:
-            stem = {"sum": "add", "max": "fmaximum" if kind[0] == "f" else "smax",
+            stem = {"sum": "add", "prod": "mul", "max": "fmaximum" if kind[0] == "f" else "smax",
                     "min": "fminimum" if kind[0] == "f" else "smin"}[node.name]  # fmt: skip
             name = f"@llvm.vector.reduce.{stem}.{suffix}"
             self.module.declare(name, f"declare {scalar_t} {name}({t})")

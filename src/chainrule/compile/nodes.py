@@ -14,13 +14,22 @@ import numpy as np
 
 from ..graph.program import Instr, Program, Value
 from . import forms, scalar
+from .decompose import Check
 from .ir import kind_of
 from .windows import gathering, scattering
 
 __all__ = ["Access", "Node", "Storage", "build"]
 
 VIEWS = {"reshape", "permute", "swap", "expand", "select", "slice", "diagonal", "view", "detach"}
-REDUCTIONS = {"sum": "sum", "sum_to": "sum", "amax": "max", "amin": "min", "shift_of": "max", "max_of": "max"}
+REDUCTIONS = {
+    "prod": "prod",
+    "sum": "sum",
+    "sum_to": "sum",
+    "amax": "max",
+    "amin": "min",
+    "shift_of": "max",
+    "max_of": "max",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,7 @@ class Access:
 class Node:
     """One instruction as work over an iteration space.
 
-    ``kind``: "ew", "reduce", "join", a product ("matmul", "conv", "conv_weight") or "call".
+    ``kind``: "ew", "reduce", "join", "indexed", "scan", a product ("matmul", "conv", "conv_weight") or "call".
     """
 
     kind: str
@@ -123,8 +132,8 @@ class Storage:
         if out.shape != instr.outs[0].shape:
             return False
         start = out.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-        extent = sum((n - 1) * s for n, s in zip(source.shape, strides, strict=True))
-        if not -extent - 1 <= start <= extent:
+        ends = [(n - 1) * s for n, s in zip(source.shape, strides, strict=True)]
+        if math.prod(out.shape) and not sum(min(e, 0) for e in ends) <= start <= sum(max(e, 0) for e in ends):
             return False
         self.refs[instr.outs[0]] = (root, offset + start, tuple(out.strides))
         return True
@@ -272,26 +281,50 @@ def _join(instr: Instr, storage: Storage) -> Node | None:
     return node
 
 
+def _part(instr: Instr, base: Any) -> Any:
+    """The part of the result (``base`` stands for its memory) that the op's argument is copied to."""
+    name, p = instr.op.name, instr.params
+    if name == "place":
+        key = p["key"]
+        return base[key if Ellipsis in key else (*key, ...)]  # the Ellipsis keeps a single entry a view
+    if name == "pad_constant":
+        return base[tuple(slice(a, n - b) for n, (a, b) in zip(base.shape, p["widths"], strict=True))]
+    if name == "on_diagonal":
+        return np.diagonal(base, p["offset"], p["dim1"], p["dim2"])
+    described, settings, output = p["view"]
+    result = described.body(base, **settings)
+    return result if output is None else result[output]
+
+
 def _place(instr: Instr, storage: Storage) -> Node | None:
-    """``place``: zeros, and x copied to a part of them."""
-    out = instr.outs[0]
-    if instr.op.name != "place" or kind_of(out.dtype) is None or math.prod(out.shape) == 0:
+    """Zeros, a number, or another array, and x copied to a part of it."""
+    name, out = instr.op.name, instr.outs[0]
+    if name not in ("place", "pad_constant", "on_diagonal", "view_scatter"):
         return None
-    (x,) = instr.args
-    base = np.lib.stride_tricks.as_strided(np.zeros(1, np.int8), out.shape, contiguous(out.shape), writeable=False)
-    key = instr.params["key"]
-    part = base[key if Ellipsis in key else (*key, ...)]  # the Ellipsis keeps a single entry a view
-    if part.shape != x.shape or any(s < 0 for s in part.strides):
+    kind = kind_of(out.dtype)
+    x = instr.args[-1]
+    if kind is None or math.prod(out.shape) == 0 or any(a.dtype != out.dtype for a in instr.args):
         return None
-    start = part.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-    if not 0 <= start < max(1, math.prod(out.shape)):
+    if name == "pad_constant" and any(w < 0 for pair in instr.params["widths"] for w in pair):
         return None
-    root, offset, strides = storage.refs[x]
-    args: list[Any] = [Access(root, offset, strides)] if math.prod(x.shape) else []
-    node = Node(
-        "join", "place", instr, out, tuple(n for n in out.shape if n != 1), args, compute=kind_of(out.dtype) or ""
-    )
-    node.params = {"parts": [(x.shape, tuple(part.strides), start)] if args else [], "zero": True}
+    steps = contiguous(out.shape)
+    base = np.lib.stride_tricks.as_strided(np.zeros(1, np.int8), out.shape, steps, writeable=False)
+    part = _part(instr, base)
+    if part.shape != x.shape:
+        return None
+    first = part.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+    if math.prod(x.shape) and not 0 <= first < math.prod(out.shape):
+        return None
+    args: list[Any] = []
+    parts: list[tuple[tuple[int, ...], tuple[int, ...], int]] = []
+    for a, place, start in [*((v, steps, 0) for v in instr.args[:-1]), (x, tuple(part.strides), first)]:
+        if math.prod(a.shape):
+            root, offset, strides = storage.refs[a]
+            args.append(Access(root, offset, strides))
+            parts.append((a.shape, place, start))
+    node = Node("join", name, instr, out, tuple(n for n in out.shape if n != 1), args, compute=kind)
+    fill = None if name == "view_scatter" else instr.params.get("value", 0)
+    node.params = {"parts": parts, "fill": fill}
     return node
 
 
@@ -344,9 +377,12 @@ def _convolution(instr: Instr, storage: Storage) -> Node | None:
     return node
 
 
-def build(program: Program) -> tuple[list[Node], Storage]:
-    """Every instruction as a node, in program order, views dissolved."""
-    storage = Storage()
+def build(program: Program) -> tuple[list[Node], Storage, list[Check]]:
+    """Every instruction as a node, in program order, views dissolved; and what has to be checked before each run."""
+    from .indexed import Ranges, indexed  # these build on the descriptions here
+    from .scan import scan
+
+    storage, ranges = Storage(), Ranges(program)
     for v in program.inputs:
         storage.own(v)
     for v, array in program.constants.items():
@@ -377,7 +413,8 @@ def build(program: Program) -> tuple[list[Node], Storage]:
             node = (
                 _elementwise(instr, storage) or _reduction(instr, storage) or _matmul(instr, storage)
                 or _join(instr, storage) or _place(instr, storage) or _relaid(instr, storage)
-                or _convolution(instr, storage)
+                or _convolution(instr, storage) or indexed(instr, storage, ranges)
+                or scan(instr, storage)
             )  # fmt: skip
         for o in instr.outs:
             storage.own(o)
@@ -388,4 +425,4 @@ def build(program: Program) -> tuple[list[Node], Storage]:
         else:
             node.reads = tuple({a.root: None for a in node.args if isinstance(a, Access)})
         nodes.append(node)
-    return nodes, storage
+    return nodes, storage, ranges.checks
