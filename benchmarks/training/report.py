@@ -57,7 +57,7 @@ def share(row: Row, ours: str, limits: dict[int, Any]) -> str:
 
 def heading(libraries: Sequence[str]) -> str:
     cells = "".join(f"{p:>14s}" for p in libraries)
-    ratio = f"{'best peer ÷ ours (quartiles)':30s}{'quiet':>7s}{'goal':>9s}  {'peak':>8s}"
+    ratio = f"{'best peer ÷ ours (quartiles)':30s}{'cpu':>7s}{'goal':>9s}  {'peak':>8s}"
     return f"{'µs per step, medians':{TITLE}s}{cells}  {ratio}"
 
 
@@ -66,12 +66,15 @@ def line(row: Row, libraries: Sequence[str], limits: dict[int, Any]) -> str:
     lines: list[str] = []
     for ours in [p for p in libraries if peers.ours(p)] or [""]:
         best = best_peer(row, ours)
-        times = ["failed" if p in row["failed"] else us(row["us"].get(p)) for p in libraries]
+        marks = {p: "~" if row["by_cpu"].get(p) else "" for p in libraries}
+        times = ["failed" if p in row["failed"] else marks[p] + us(row["us"].get(p)) for p in libraries]
         cells = "".join(f"{text:>14s}" for text in times)
         text = f"{title(row):{TITLE}s}{cells}" if not lines else f"{f'    as {ours}':{TITLE}s}{'':{len(cells)}s}"
         if best is not None:
             r = row["ratios"][ours][best]
-            text += f"  {r['median']:6.2f} ({r['low']:.2f}–{r['high']:.2f}) {best}".ljust(32) + f"{r['quiet']:7.2f}"
+            mark = "~" if r["by_cpu"] else ""
+            ratio = f"{mark}{r['median']:.2f}"
+            text += f"  {ratio:>7s} ({r['low']:.2f}–{r['high']:.2f}) {best}".ljust(32) + f"{r['cpu']:7.2f}"
             aim = row["goals"].get(ours)
             text += f"{'' if aim is None else f'≥ {aim:g} ' + ('✓' if r['median'] >= aim else '✗'):>9s}"
             text += f"  {share(row, ours, limits):>8s}"
@@ -95,6 +98,8 @@ def geometric_mean(rows: Sequence[Row], ours: str) -> float | None:
 def footer(rows: Sequence[Row], libraries: Sequence[str]) -> str:
     """Agreement of the losses, means and goals."""
     lines: list[str] = []
+    if any(any(row["by_cpu"].values()) for row in rows):
+        lines.append("~ processor time: the machine was too busy for undisturbed turns.")
     seen = [(d, p, row) for row in rows for p, d in row["differs"].items()]
     if seen:
         # What is judged by another tolerance than 1e-4 (scikit-learn's Adam is another formula) is not in this line.

@@ -17,6 +17,7 @@ from .workloads import Workload, goal, matrix_flops, workload
 __all__ = ["Settings", "measure_row"]
 
 MODULE = "benchmarks.training.peers"
+ENOUGH = 5  # undisturbed turns that make a median
 CHECKED = 50  # first steps whose losses are compared
 
 
@@ -64,7 +65,7 @@ def measure_row(
         "workload": name, "key": w.key, "title": w.title, "optimizer": optimizer, "threads": threads,
         "peak_flops": matrix_flops(w), "moved": w.moved,
     }  # fmt: skip
-    by_library = "failed versions cold memory us quiet_us blocks all_blocks differs tolerances checked"
+    by_library = "failed versions cold memory us by_cpu blocks cpu_blocks clean differs tolerances checked"
     row |= {figure: {} for figure in by_library.split()}
     workers: dict[str, Worker] = {}
     losses: dict[str, list[Any]] = {}
@@ -84,7 +85,7 @@ def measure_row(
             for worker in workers.values():
                 worker.close(kill=True)
     _compare(row, losses, w, optimizer)
-    row["ratios"] = {ours: _ratios(row, ours) for ours in row["blocks"] if peers.ours(ours)}
+    row["ratios"] = {ours: _ratios(row, ours) for ours in row["us"] if peers.ours(ours)}
     row["goals"] = {ours: goal(w, blas_of(ours)) if threads == 1 else None for ours in row["ratios"]}
     return row
 
@@ -142,7 +143,7 @@ def _turns(row: dict[str, Any], workers: dict[str, Worker], settings: Settings, 
     blocks: dict[str, list[float | None]] = {library: [] for library in plan}
     cpu: dict[str, list[float | None]] = {library: [] for library in plan}
     for i in range(3 * settings.rounds):
-        if i >= settings.rounds and all(len(_clean(blocks[p], cpu[p])) * 2 >= plan[p][1] for p in plan):
+        if i >= settings.rounds and all(len(_clean(blocks[p], cpu[p], row["threads"])) * 2 >= plan[p][1] for p in plan):
             break
         for library in list(plan) if i % 2 == 0 else list(plan)[::-1]:
             steps, rounds = plan[library]
@@ -159,40 +160,56 @@ def _turns(row: dict[str, Any], workers: dict[str, Worker], settings: Settings, 
             blocks[library].append(answer["seconds"] / steps)
             cpu[library].append(answer["cpu"] / steps)
     for library in plan:
-        clean = _clean(blocks[library], cpu[library])
-        kept = [t if i in clean else None for i, t in enumerate(blocks[library])]
-        seen = [t for t in kept if t is not None]
-        row["blocks"][library], row["all_blocks"][library] = kept, blocks[library]
-        row["us"][library], row["quiet_us"][library] = 1e6 * statistics.median(seen), 1e6 * min(seen)
+        clean = _clean(blocks[library], cpu[library], row["threads"])
+        row["blocks"][library], row["cpu_blocks"][library] = blocks[library], cpu[library]
+        row["clean"][library] = sorted(clean)
+        seen = [t for i, t in enumerate(blocks[library]) if t is not None and i in clean]
+        # Without enough turns of its own on a busy machine, a library's processor time says what its step costs.
+        row["by_cpu"][library] = by_cpu = len(seen) < ENOUGH and row["threads"] == 1
+        used = [t for t in (cpu if by_cpu else blocks)[library] if t is not None] if len(seen) < ENOUGH else seen
+        row["us"][library] = 1e6 * statistics.median(used)
 
 
-def _clean(wall: list[float | None], cpu: list[float | None]) -> set[int]:
-    """The turns in which no other process took the processor away.
+def _clean(wall: list[float | None], cpu: list[float | None], threads: int) -> set[int]:
+    """The turns in which no other process took the processor away: processor time over wall time says so.
 
-    Processor time over wall time of a turn says so: it must be close to the library's own usual share (which differs:
-    two threads, or threads that wait for each other). Where fewer than a quarter of the turns remain, all count.
+    One thread uses all of its processor. With more, the share that a library reaches undisturbed differs, so it is
+    compared with the library's own best turns.
     """
     share = {i: c / t for i, (t, c) in enumerate(zip(wall, cpu, strict=True)) if t is not None and c is not None}
     if not share:
         return set()
-    usual = sorted(share.values())[-1 - len(share) // 10]
-    clean = {i for i, s in share.items() if s >= 0.93 * usual}
-    return clean if len(clean) * 4 >= len(share) else set(share)
+    usual = 1.0 if threads == 1 else sorted(share.values())[-1 - len(share) // 10]
+    return {i for i, s in share.items() if s >= 0.93 * usual}
 
 
 def _ratios(row: dict[str, Any], ours: str) -> dict[str, Any]:
-    """Each peer's time over ours: median and quartiles of rounds undisturbed for both; of the shortest turns."""
+    """Each peer's time over ours: median and quartiles of the rounds in which nobody disturbed either of the two.
+
+    On a machine that is too busy for that, one thread's processor times are compared instead (``by_cpu``).
+    """
     out: dict[str, Any] = {}
-    for library, seen in row["blocks"].items():
+    for library in row["us"]:
         if peers.ours(library):
             continue
-        pairs = [a / b for a, b in zip(seen, row["blocks"][ours], strict=True) if a and b]
-        if len(pairs) < 5:  # too few undisturbed pairs
-            pairs = [a / b for a, b in zip(row["all_blocks"][library], row["all_blocks"][ours], strict=True) if a and b]
+        clean = set(row["clean"][library]) & set(row["clean"][ours])
+        wall, cpu = _pairs(row["blocks"], library, ours), _pairs(row["cpu_blocks"], library, ours)
+        pairs = [r for i, r in wall.items() if i in clean]
+        by_cpu = len(pairs) < min(ENOUGH, len(wall)) and row["threads"] == 1
+        if by_cpu or len(pairs) < min(ENOUGH, len(wall)):
+            pairs = list((cpu if by_cpu else wall).values())
         low, middle, high = statistics.quantiles(pairs, n=4) if len(pairs) > 1 else [pairs[0]] * 3
-        quiet = row["quiet_us"][library] / row["quiet_us"][ours]
-        out[library] = {"median": middle, "low": low, "high": high, "quiet": quiet, "pairs": len(pairs)}
+        out[library] = {
+            "median": middle, "low": low, "high": high, "pairs": len(pairs), "by_cpu": by_cpu,
+            "cpu": statistics.median(cpu.values()),
+        }  # fmt: skip
     return out
+
+
+def _pairs(turns: dict[str, list[float | None]], library: str, ours: str) -> dict[int, float]:
+    """Ratios of the rounds that both took part in."""
+    both = enumerate(zip(turns[library], turns[ours], strict=True))
+    return {i: a / b for i, (a, b) in both if a and b}
 
 
 def _compare(row: dict[str, Any], losses: dict[str, list[Any]], w: Workload, optimizer: str) -> None:

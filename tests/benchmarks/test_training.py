@@ -104,14 +104,14 @@ def test_a_foreign_json_file_is_refused(tmp_path):
 
 
 def _row(**changes):
-    ratios = {"torch": {"median": 8.0, "low": 7.0, "high": 9.0, "quiet": 8.5}}
-    ratios["eager"] = {"median": 2.0, "low": 2.0, "high": 2.0, "quiet": 2.0}
+    ratios = {"torch": {"median": 8.0, "low": 7.0, "high": 9.0, "cpu": 8.5, "by_cpu": False}}
+    ratios["eager"] = {"median": 2.0, "low": 2.0, "high": 2.0, "cpu": 2.0, "by_cpu": True}
     row = {
         "workload": "a/sgd", "key": "a", "title": "MLP", "optimizer": "sgd", "threads": 1, "moved": 0,
         "peak_flops": 10**6, "us": {"chainrule": 10.0, "torch": 80.0}, "failed": {"jax.jit": "did not finish in 9 s"},
         "differs": {"torch": 0.0, "chainrule": 1e-3}, "tolerances": {"torch": 1e-4, "chainrule": 1e-4},
-        "checked": {"chainrule": 50}, "reference": "torch", "cold": {}, "memory": {}, "goals": {"chainrule": 7.0},
-        "ratios": {"chainrule": ratios},
+        "checked": {"chainrule": 50}, "reference": "torch", "by_cpu": {}, "cold": {}, "memory": {},
+        "goals": {"chainrule": 7.0}, "ratios": {"chainrule": ratios},
     }  # fmt: skip
     return row | changes
 

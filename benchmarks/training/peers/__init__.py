@@ -35,15 +35,15 @@ class Peer:
 PEERS = {
     p.name: p
     for p in [
-        Peer("torch", "torch", "torch", "pip install torch", "PyTorch eager; fused Adam"),
+        Peer("torch", "torch", "torch", "pip install torch", "PyTorch eager; fused Adam, convolutions channels-last"),
         Peer(
             "torch.compile",
             "torch",
             "torch",
             "pip install torch",
-            "torch.compile of model with loss, and of the update",
+            "the whole step as one graph, by torch.func",
         ),
-        Peer("jax.jit", "jax", "jax", "pip install jax", "one jitted step, state donated"),
+        Peer("jax.jit", "jax", "jax", "pip install jax", "one jitted step, state donated, dispatched synchronously"),
         Peer("tinygrad", "tinygrad", "tinygrad", "pip install tinygrad", "TinyJit of the step, CPU"),
         Peer("sklearn", "sklearn", "sklearn", "pip install scikit-learn", "MLPClassifier, MLPRegressor: partial_fit"),
         Peer("numpy", "numpy", "numpy", "pip install numpy", "written by hand, arrays preallocated (MLPs, functions)"),

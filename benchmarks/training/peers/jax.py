@@ -20,10 +20,13 @@ def load(threads: int) -> None:
 
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)
+    # Asynchronous dispatch hands every call to another thread, which costs small steps 20 to 40 µs and gains nothing
+    # where each step is awaited.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def forward(w: Workload) -> Callable[[Any, Any], Any]:
-    """The network as a function of its parameters (in PyTorch's order and layout) and the input."""
+    """The network as a function of its parameters (as ``layout`` has them) and the input."""
     import jax
     import jax.numpy as jnp
 
@@ -35,18 +38,21 @@ def forward(w: Workload) -> Callable[[Any, Any], Any]:
         return x
 
     def residual(p: Any, x: Any) -> Any:
-        for i in range(len(w.widths) - 1):
-            a, b, g, c = p[4 * i : 4 * i + 4]
+        def block(x: Any, layer: Any) -> Any:
+            a, b, g, c = layer
             h = x @ a.T + b
             d = h - h.mean(0)
-            x = x + jax.nn.relu(d * jax.lax.rsqrt((d * d).mean(0) + 1e-5) * g + c)
-        return x @ p[-2].T + p[-1]
+            return x + jax.nn.relu(d * jax.lax.rsqrt((d * d).mean(0) + 1e-5) * g + c), None
+
+        x, _ = jax.lax.scan(block, x, p[:4])
+        return x @ p[4].T + p[5]
 
     def cnn(p: Any, x: Any) -> Any:
         for i in (0, 2):
-            x = jax.lax.conv_general_dilated(x, p[i], (1, 1), "SAME") + p[i + 1][:, None, None]
-            x = jax.nn.relu(x)
-            x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+            x = jax.lax.conv_general_dilated(x, p[i], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            x = jax.nn.relu(x + p[i + 1])
+            b, height, width, c = x.shape
+            x = x.reshape(b, height // 2, 2, width // 2, 2, c).max((2, 4))  # XLA's reduce_window takes 3 × as long
         x = x.reshape(x.shape[0], -1)
         return jax.nn.relu(x @ p[4].T + p[5]) @ p[6].T + p[7]
 
@@ -83,6 +89,20 @@ def forward(w: Workload) -> Callable[[Any, Any], Any]:
     return networks[w.kind]
 
 
+def layout(w: Workload) -> list[Any]:
+    """The start values as XLA works with them best: equal layers stacked (for ``scan``), convolutions channels last."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    p: list[Any] = list(fill(*parameters(w)))
+    if w.kind == "residual":
+        p = [*(np.stack(p[i:-2:4]) for i in range(4)), p[-2], p[-1]]
+    if w.kind == "cnn":
+        p[0], p[2] = p[0].transpose(2, 3, 1, 0), p[2].transpose(2, 3, 1, 0)
+        p[4] = p[4].reshape(64, 32, 49).transpose(0, 2, 1).reshape(64, -1)
+    return [jnp.asarray(a) for a in p]
+
+
 def step(library: str, name: str) -> Callable[[], Any]:
     import jax
     import jax.numpy as jnp
@@ -91,8 +111,9 @@ def step(library: str, name: str) -> Callable[[], Any]:
     if not w.trains:
         return function(w)
     predict = forward(w)
-    values = [jnp.asarray(a) for a in fill(*parameters(w))]
+    values = layout(w)
     xa, ya = data(w)
+    xa = xa.transpose(0, 2, 3, 1) if w.kind == "cnn" else xa
     x, y = jnp.asarray(xa), jnp.asarray(ya.reshape(-1) if w.loss == "ce" else ya)
     lr = LR[which]
 
@@ -112,7 +133,8 @@ def step(library: str, name: str) -> Callable[[], Any]:
         t = t + 1
         m = [0.9 * a + 0.1 * b for a, b in zip(m, g, strict=True)]
         v = [0.999 * a + 0.001 * b * b for a, b in zip(v, g, strict=True)]
-        size, root = lr / (1 - 0.9**t), jnp.sqrt(1 - 0.999**t)
+        # 1 − βᵗ as −expm1(t ln β): the plain difference has only four digits in float32 at t = 1.
+        size, root = lr / -jnp.expm1(t * math.log(0.9)), jnp.sqrt(-jnp.expm1(t * math.log(0.999)))
         p = [a - size * b / (jnp.sqrt(c) / root + 1e-8) for a, b, c in zip(p, m, v, strict=True)]
         return (p, m, v, t), value
 
