@@ -64,7 +64,7 @@ short, int, long = int16, int32, int64
 _ROOMS = {
     "nn", "optim", "special", "utils", "autograd", "compile", "check", "explain", "diagnose", "bridge", "byhand",
     "data", "linalg", "func", "graph", "serialization", "distributions", "cuda", "backends", "amp", "accelerator",
-    "mps", "random", "testing", "version",
+    "mps", "profiler", "random", "testing", "version",
 }  # fmt: skip
 
 # Functions that load with their room: name → room.

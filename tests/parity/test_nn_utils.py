@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import chainrule as cr
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from pairs import compare, compare_layers, same_error
 
 RNG = np.random.default_rng(0)
 W, X = RNG.normal(size=(3, 4)).astype("f"), RNG.normal(size=(2, 4)).astype("f")
@@ -132,3 +138,108 @@ def test_update_bn():
 
     for a, b in zip(run(cr), run(torch), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def _parametrisations(M):
+    class Symmetric(M.nn.Module):
+        def forward(self, x):
+            return x.triu() + x.triu(1).T
+
+        def right_inverse(self, x):
+            return x.triu()
+
+    class Exp(M.nn.Module):
+        def forward(self, x):
+            return x.exp()
+
+        def right_inverse(self, x):
+            return x.log()
+
+    class Row(M.nn.Module):
+        def forward(self, x):
+            return x[:1]
+
+    class Single(M.nn.Module):
+        def forward(self, x):
+            return x.float()
+
+    class RankOne(M.nn.Module):
+        def forward(self, u, v):
+            return u @ v.T
+
+        def right_inverse(self, x):
+            return x[:, :1], x[:1].T
+
+    return {c.__name__: c for c in (Symmetric, Exp, Row, Single, RankOne)}
+
+
+def _square(M, text):
+    layer, Z = M.nn.Linear(4, 4).double(), M.nn.utils.parametrize
+    square = np.abs(np.random.default_rng(0).normal(size=(4, 4)))
+    layer.load_state_dict({"weight": M.tensor(square), "bias": M.tensor(square[0])})
+
+    def given(layer):
+        layer.weight = M.tensor(square.T @ square)
+        return layer
+
+    space = {"M": M, "l": layer, "R": Z.register_parametrization, "Z": Z, "given": given, **_parametrisations(M)}
+    return eval(text, space)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "R(l, 'weight', Symmetric())",
+        "R(R(l, 'weight', Symmetric()), 'weight', Exp())",
+        "R(l, 'weight', RankOne())",
+        "given(R(l, 'weight', Symmetric()))",
+        "Z.remove_parametrizations(R(l, 'weight', Symmetric()), 'weight')",
+        "Z.remove_parametrizations(R(l, 'weight', Symmetric()), 'weight', leave_parametrized=False)",
+        "Z.remove_parametrizations(R(l, 'weight', RankOne()), 'weight')",
+        "M.nn.utils.parametrizations.weight_norm(l, dim=None)",
+    ],
+)
+def test_parametrised(text):
+    seen = []
+
+    def values(M, x):
+        layer = _square(M, text)
+        names = [n for n, _ in layer.named_parameters()]
+        seen.append([repr(layer), list(layer.state_dict()), names, M.nn.utils.parametrize.is_parametrized(layer)])
+        gradients = M.autograd.grad(layer(x).sum(), list(layer.parameters()))
+        return [layer.weight.detach(), *gradients, *layer.state_dict().values()]
+
+    compare(values, [np.random.default_rng(1).normal(size=(3, 4))], text, order=0)
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "R(l, 'weight', Row())",
+        "R(l, 'weight', Single())",
+        "R(R(l, 'weight', Symmetric()), 'weight', Row())",
+        "R(l, 'foo', Symmetric())",
+        "Z.remove_parametrizations(R(l, 'weight', RankOne()), 'weight', leave_parametrized=False)",
+        "Z.remove_parametrizations(l, 'weight')",
+        "given(R(l, 'weight', Row(), unsafe=True))",
+        "__import__('pickle').dumps(R(l, 'weight', Symmetric()))",
+        "M.nn.utils.parametrizations.spectral_norm(l, n_power_iterations=0)",
+        "M.nn.utils.parametrizations.spectral_norm(l, 'foo')",
+    ],
+)
+def test_messages_of_parametrisations(text):
+    same_error(lambda M: _square(M, text))
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("kind", ["Linear", "ConvTranspose2d"])
+def test_spectral_norm_as_a_parametrisation(kind, train):
+    shape = (2, 3) if kind == "Linear" else (1, 3, 3, 3)
+
+    def build(M):
+        layer = getattr(M.nn, kind)(3, 4, *(() if kind == "Linear" else (2,)))
+        return M.nn.utils.parametrizations.spectral_norm(layer, n_power_iterations=2)
+
+    # The larger tolerance is for the power iteration's vectors, which converge but slowly.
+    compare_layers(build, [RNG.normal(size=shape)], train=train, ulps=4096, order=1)

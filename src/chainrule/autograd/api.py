@@ -56,6 +56,17 @@ def _start(t: Any, given: Any, i: int) -> Any:
     return given
 
 
+def _several(x: Any) -> tuple[Any, ...]:
+    """One tensor or several, as a tuple; a ``GradientEdge`` as the tensor that stands there."""
+    if isinstance(x, Variable):
+        return (x,)
+    from .graph import GradientEdge, edge_tensor
+
+    if isinstance(x, GradientEdge):  # a tuple itself
+        return (edge_tensor(x),)
+    return tuple(map(edge_tensor, x))
+
+
 def _prepare(tensors: Sequence[Any], gradients: Any) -> tuple[list[Any], list[Any]]:
     given = [None] * len(tensors) if gradients is None else list(gradients)
     if len(given) != len(tensors):
@@ -84,14 +95,14 @@ def backward(
     inputs: Any = None,
 ) -> None:
     """Accumulate the gradients of ``tensors`` into the leaves' ``.grad`` (``torch.autograd.backward``)."""
-    tensors = (tensors,) if isinstance(tensors, Variable) else tuple(tensors)
+    tensors = _several(tensors)
     if isinstance(grad_tensors, Variable):
         grad_tensors = (grad_tensors,)
     roots, starts = _prepare(tensors, grad_tensors)
     if inputs is None:
         run_backward(roots, starts, retain_graph=retain_graph, create_graph=create_graph)
         return
-    wanted = [inputs] if isinstance(inputs, Variable) else list(inputs)
+    wanted = list(_several(inputs))
     if not wanted:
         raise GradientError(message("'inputs' argument to backward() cannot be empty."))
     found = run_backward(
@@ -122,8 +133,7 @@ def grad(
     >>> g.item(), torch.autograd.grad(g, x)[0].item()
     (27.0, 18.0)
     """
-    outputs = (outputs,) if isinstance(outputs, Variable) else tuple(outputs)
-    inputs = (inputs,) if isinstance(inputs, Variable) else tuple(inputs)
+    outputs, inputs = _several(outputs), _several(inputs)
     if isinstance(grad_outputs, Variable):
         grad_outputs = (grad_outputs,)
     for i, t in enumerate(inputs):

@@ -6,6 +6,7 @@ error and says which mistake it sees.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,13 @@ def gradcheck(
             "gradcheck expects at least one input tensor to require gradient, but none of the them have "
             "requires_grad=True."
         )
+    for i, t in enumerate(whole):
+        if isinstance(t, Variable) and t.requires_grad and t._array.dtype != np.float64:
+            warnings.warn(
+                f"Input #{i} requires gradient and is not a double precision floating point or complex. This check "
+                "will likely fail if all the inputs are not of double precision floating point or complex. ",
+                stacklevel=2,
+            )
     try:
         _compare(func, whole, wanted, eps, atol, rtol, nondet_tol)
     except GradcheckError:

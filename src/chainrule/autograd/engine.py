@@ -29,9 +29,17 @@ from ..core.untyped import TUPLE
 from ..core.variable import Variable, wrap
 from ..errors import GradientError, message
 
-__all__ = ["run_backward", "NodeHooks", "node_hooks", "apply_rules"]
+__all__ = ["queue_callback", "run_backward", "NodeHooks", "node_hooks", "apply_rules"]
 
 _refs = sys.getrefcount
+
+
+_callbacks: list[Callable[[], Any]] = []
+
+
+def queue_callback(callback: Callable[[], Any]) -> None:
+    """Call ``callback()`` once, when the backward pass that is running ends."""
+    _callbacks.append(callback)
 
 
 def node_hooks(node: Node) -> NodeHooks:
@@ -290,13 +298,17 @@ def run_backward(
         _settle_leaves(collector.leaves, captures, found, mode, collect=inputs is not None)
     finally:
         state.grad = previous
+        if _callbacks:
+            due, _callbacks[:] = list(_callbacks), []
+            for callback in due:
+                callback()
     if inputs is not None:
         found = [found[captures[_key(t)]] for t in inputs]  # the same tensor may be asked for twice
         if not allow_unused and any(g is None for g in found):
             k = next(i for i, g in enumerate(found) if g is None)
             raise GradientError(
                 message(
-                    "One of the differentiated Tensors appears to not have been used in the graph. "
+                    f"The differentiated Tensor at index {k} appears to not have been used in the graph. "
                     "Set allow_unused=True if this is the desired behavior.",
                     f"input {k} has shape {tuple(inputs[k].shape)}",
                 )

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..core import inplace
 from ..core.hooks import RemovableHandle
 from ..core.node import AccumulateGrad, Node
 from ..core.state import state
-from ..core.variable import Variable
+from ..core.variable import Variable, wrap
+from .engine import queue_callback
 
 __all__ = [
-    "GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version",
-    "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
+    "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "edge_tensor",
+    "get_gradient_edge", "increment_version", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
+    "set_warn_on_accumulate_grad_stream_mismatch",
 ]  # fmt: skip
 
 
@@ -109,25 +113,82 @@ class _Handles:
 
 
 def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., Any], *, mode: str = "all") -> _Handles:
-    """Call ``fn`` with the gradients of several tensors: of all of them when the last is known, or (``mode="any"``) of
-    the first that is."""
+    """Call ``fn`` with the gradients of several tensors, once in each backward pass.
+
+    With ``mode="all"`` it gets a list when the last of them is known, or at the end of the pass, with None for those
+    that no gradient reached; with ``mode="any"`` the first gradient that is known.
+    """
+    if mode not in ("all", "any"):
+        raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
     grads: list[Any] = [None] * len(tensors)
-    count = [0]
+    count = 0
+
+    def finish() -> None:
+        nonlocal count
+        if count and mode == "all":
+            given, grads[:], count = list(grads), [None] * len(tensors), 0
+            fn(given)
+        count = 0
 
     def hook(i: int) -> Callable[[Any], None]:
         def one(g: Any) -> None:
-            count[0] += 1
+            nonlocal count
+            count += 1
+            if count == 1:
+                queue_callback(finish)
             if mode == "any":
-                if count[0] == 1:
+                if count == 1:
                     fn(g)
                 return
             grads[i] = g
-            if count[0] == len(tensors):
-                given = list(grads)
-                grads[:] = [None] * len(tensors)
-                count[0] = 0
-                fn(given)
+            if count == len(tensors):
+                finish()
 
         return one
 
     return _Handles(tuple(t.register_hook(hook(i)) for i, t in enumerate(tensors)))
+
+
+class _Mutable:
+    """What ``allow_mutation_on_saved_tensors`` gives: PyTorch's has a ``clear()``, and so has this."""
+
+    def clear(self) -> None:
+        """Nothing: the copies belong to the graph, and go with it."""
+
+
+class allow_mutation_on_saved_tensors:
+    """Inside, what the tape saves is a copy, so that the original may be written to before backward.
+
+    >>> import chainrule as torch
+    >>> with torch.autograd.graph.allow_mutation_on_saved_tensors():
+    ...     x = torch.ones(2, requires_grad=True)
+    ...     y = x.clone()
+    ...     z = (y**2).sum()
+    ...     _ = y.mul_(3)
+    ...     z.backward()
+    >>> x.grad
+    tensor([2., 2.])
+    """
+
+    def __enter__(self) -> _Mutable:
+        self._hooks = saved_tensors_hooks(lambda t: t._array.copy(), wrap)
+        self._hooks.__enter__()
+        return _Mutable()
+
+    def __exit__(self, *exc: object) -> None:
+        self._hooks.__exit__(*exc)
+
+
+def set_warn_on_accumulate_grad_stream_mismatch(enabled: bool) -> None:
+    """Accepted and without effect: there are no streams."""
+
+
+def edge_tensor(x: Any) -> Any:
+    """A tensor for a ``GradientEdge``: what stands at that place of the graph; anything else as it is."""
+    if not isinstance(x, GradientEdge):
+        return x
+    node, i = x.node, x.output_nr
+    if isinstance(node, AccumulateGrad):
+        return node.variable
+    shape, dtype = node.out if node.op.outputs == 1 else node.out[i]
+    return wrap(np.broadcast_to(np.zeros((), dtype), shape), node if node.op.outputs == 1 else (node, i), True)

@@ -26,6 +26,8 @@ __all__ = ["emit_gemm", "tile_shape"]
 
 PANEL_BYTES = 20 * 1024
 """A panel of B, with a tile of A, lives in the first-level cache of 32 KB."""
+UNROLLED = 5
+"""Nodes of a group whose elementwise work is written out for every vector of a tile."""
 A_BYTES = 260 * 1024
 """A block of A lives in the second-level cache, which has 512 KB or more."""
 
@@ -167,8 +169,9 @@ class _Gemm(Packing):
         blocks = 1
         if large or self.k > 384:
             blocks = -(-self.k * min(self.nv, self.vectors) * lanes * size // PANEL_BYTES)
-        step = -(-self.k // blocks)
-        step = min(self.k, -(-step // 4) * 4)
+        # Blocks of the same length share their code.
+        even = [n for n in range(blocks, blocks + 3) if self.k % (4 * n) == 0]
+        step = self.k // even[0] if even else min(self.k, -(-self.k // (4 * blocks)) * 4)
         self.k_blocks = [(k0, min(step, self.k - k0)) for k0 in range(0, self.k, step)]
         self.rows = self.m  # rows of A in a block
         if self.packs_a:
@@ -194,19 +197,25 @@ class _Gemm(Packing):
         return number
 
     def emit_blocks(self, a: str, b: str, packed: bool) -> None:
-        """The product as a sum over blocks of k; those in the middle are one loop."""
+        """The product as a sum over blocks of k."""
         count, step = len(self.k_blocks), self.k_blocks[0][1]
-        if not packed:
-            self.emit_k_block(a, b, "0", step, True, count == 1)
-        else:
-            self.emit_rows(a, f"%p{self.packed_b}", "0", step, True, True)
-        if count > 2:
-            with self.loop((count - 2) * step, step) as i:
-                self.emit_k_block(a, b, self.offset([(i, 1), (str(step), 1)]), step, False, False)
-        if count > 1:
-            self.emit_k_block(a, b, str(self.k_blocks[-1][0]), self.k_blocks[-1][1], False, True)
+        if count == 1 or packed:
+            if packed:
+                self.emit_rows(a, f"%p{self.packed_b}", "0", step, "yes", "yes")
+            else:
+                self.emit_k_block(a, b, "0", step, "yes", "yes")
+            return
+        rest = self.k_blocks[-1][1] != step
+        with self.loop((count - rest) * step, step) as k0:
+            first, last = self.b.name(), self.b.name()
+            self.b.line(f"{first} = icmp eq i64 {k0}, 0")
+            if not rest:
+                self.b.line(f"{last} = icmp eq i64 {k0}, {(count - 1) * step}")
+            self.emit_k_block(a, b, k0, step, first, "no" if rest else last)
+        if rest:
+            self.emit_k_block(a, b, str(self.k_blocks[-1][0]), self.k_blocks[-1][1], "no", "yes")
 
-    def emit_k_block(self, a: str, b: str, k0: str, kc: int, first: bool, last: bool) -> None:
+    def emit_k_block(self, a: str, b: str, k0: str, kc: int, first: str, last: str) -> None:
         if self.packs_b and not self.by_panel:
             self.pack_b(b, k0, kc)
             b = f"%p{self.packed_b}"
@@ -214,7 +223,7 @@ class _Gemm(Packing):
             b = self.near(b, self.kind, 0, [(k0, self.b_k)])
         self.emit_rows(a, b, k0, kc, first, last)
 
-    def emit_rows(self, a: str, b: str, k0: str, kc: int, first: bool, last: bool) -> None:
+    def emit_rows(self, a: str, b: str, k0: str, kc: int, first: str, last: str) -> None:
         """All rows of the result for one block of k, a block of rows at a time."""
         a = self.near(a, self.kind, 0, [(k0, self.a_k)])
         if not self.packs_a:
@@ -229,7 +238,7 @@ class _Gemm(Packing):
             self.pack_a(self.near(a, self.kind, 0, [(i, self.a_m)]), rest, kc, rest)
             self.emit_panels(f"%p{self.packed_a}", b, i, rest, kc, first, last)
 
-    def emit_panels(self, a: str, b: str, i0: str, rows: int, kc: int, first: bool, last: bool) -> None:
+    def emit_panels(self, a: str, b: str, i0: str, rows: int, kc: int, first: str, last: str) -> None:
         """``rows`` rows of the result from row i0 on, panel by panel."""
         lanes, kind = self.lanes, self.kind
         ldb = self.nv * lanes if self.packs_b else self.b_k
@@ -286,8 +295,8 @@ class _Gemm(Packing):
         return f"%p{self.packed_b}"
 
     def emit_panel(
-        self, a: str, b: str, ldb: int, i0: str, j: str, rows: int, w: int, active: int | None, kc: int, first: bool,
-        last: bool,
+        self, a: str, b: str, ldb: int, i0: str, j: str, rows: int, w: int, active: int | None, kc: int, first: str,
+        last: str,
     ) -> None:  # fmt: skip
         # Narrow panels take more rows, so that enough accumulators are under way.
         most = min(24, native.vector_registers() - w - 1) // w
@@ -301,9 +310,10 @@ class _Gemm(Packing):
 
     def emit_tile(
         self, a: str, b_tile: str, ldb: int, i0: str, i: str, j: str, mr: int, w: int, active: int | None, kc: int,
-        first: bool, last: bool,
+        first: str, last: str,
     ) -> None:  # fmt: skip
-        """Rows i0 + i … of columns j …: ``a`` is row i0's, ``b_tile`` the panel."""
+        """Rows i0 + i … of columns j …: ``a`` is row i0's, ``b_tile`` the panel. ``first``, ``last``: whether this is
+        the first block of k, the last: "yes", "no" or an i1."""
         v, kind, lanes = self.b, self.kind, self.lanes
         t = v.ty(kind)
         a_m, a_k = (1, mr) if self.packs_a else (self.a_m, self.a_k)
@@ -321,11 +331,24 @@ class _Gemm(Packing):
                 for x in range(w):
                     acc[y][x] = v.fma(entry, row[x], acc[y][x])
 
-        if first:
-            acc = [[Val(kind, "zeroinitializer") for _ in range(w)] for _ in range(mr)]
-        else:
-            start = self.near(f"%p{self.partial}", kind, 0, [(i, width), (j, 1)])
-            acc = [[v.load(self.near(start, kind, y * width + x * lanes), kind) for x in range(w)] for y in range(mr)]
+        def partial(y: int, x: int) -> str:
+            return self.near(kept, kind, y * width + x * lanes)
+
+        kept = "" if first == last == "yes" else self.near(f"%p{self.partial}", kind, 0, [(i, width), (j, 1)])
+        acc = [[Val(kind, "zeroinitializer") for _ in range(w)] for _ in range(mr)]
+        if first != "yes":
+            load, go, before = self.new_label("load"), self.new_label("go"), self.block
+            v.line(f"br i1 {first}, label %{go}, label %{load}" if first != "no" else f"br label %{load}")
+            self.start(load)
+            old = [[v.load(partial(y, x), kind) for x in range(w)] for y in range(mr)]
+            self.goto(go)
+            if first == "no":
+                acc = old
+            else:
+                acc = [
+                    [v.put(kind, f"phi {t} [zeroinitializer, %{before}], [{o.text}, %{load}]") for o in row]
+                    for row in old
+                ]
         unroll = 4 if mr * w <= 24 else 2
         if kc <= 8:
             for u in range(kc):
@@ -356,18 +379,45 @@ class _Gemm(Packing):
             acc = inside
             for u in range(kc - whole):
                 step(str(whole), u, acc)
-        if not last:
-            start = self.near(f"%p{self.partial}", kind, 0, [(i, width), (j, 1)])
+        if last != "yes":
+            keep, end, done = self.new_label("keep"), self.new_label("end"), self.new_label("done")
+            v.line(f"br i1 {last}, label %{end}, label %{keep}" if last != "no" else f"br label %{keep}")
+            self.start(keep)
             for y in range(mr):
                 for x in range(w):
-                    v.store(acc[y][x], self.near(start, kind, y * width + x * lanes))
+                    v.store(acc[y][x], partial(y, x))
+            if last == "no":
+                return
+            v.line(f"br label %{done}")
+            self.start(end)
+            self.finish_tile(acc, i, j, active)
+            self.goto(done)
             return
+        self.finish_tile(acc, i, j, active)
+
+    def finish_tile(self, acc: list[list[Val]], i: str, j: str, active: int | None) -> None:
+        """Elementwise work on a tile, and its stores."""
+        v, kind, lanes, w = self.b, self.kind, self.lanes, len(acc[0])
         bases = [self.near(o.base, o.kind, 0, [(i, o.rows[-1]), (j, o.n)]) for o in self.operands]
-        spread: dict[Any, Val] = {}
-        for y in range(mr):
+        masks = [v.mask(active) if active is not None and x == w - 1 else None for x in range(w)]
+        if len(acc) == 1 or len(self.group.nodes) <= UNROLLED:
+            spread: dict[Any, Val] = {}
+            for y, row in enumerate(acc):
+                for x in range(w):
+                    self.epilogue(row[x], bases, y, x, masks[x], active, spread)
+            return
+        # Longer work is written once for a row: its values would not stay in registers anyway.
+        cell = v.name()
+        self.allocas.append(f"  {cell} = alloca {v.ty(kind)}, i64 {len(acc) * w}, align 64")
+        for y, row in enumerate(acc):
             for x in range(w):
-                mask = v.mask(active) if active is not None and x == w - 1 else None
-                self.epilogue(acc[y][x], bases, y, x, mask, active, spread)
+                v.store(row[x], self.near(cell, kind, (y * w + x) * lanes))
+        with self.loop(len(acc)) as y:
+            here = [self.near(base, o.kind, 0, [(y, o.rows[-1])]) for base, o in zip(bases, self.operands, strict=True)]
+            spread = {}
+            for x in range(w):
+                value = v.load(self.near(cell, kind, x * lanes, [(y, w * lanes)]), kind)
+                self.epilogue(value, here, 0, x, masks[x], active, spread)
 
     def epilogue(
         self, acc: Val, bases: list[str], y: int, x: int, mask: str | None, active: int | None, spread: dict[Any, Val]

@@ -21,12 +21,13 @@ _KINDS = {
     "float32": "f32", "float64": "f64", "bool": "i1", "int8": "i8", "uint8": "u8", "int16": "i16", "int32": "i32",
     "int64": "i64",
 }  # fmt: skip
+_KIND_OF = {np.dtype(name): kind for name, kind in _KINDS.items()}  # a dtype's name is slow to ask for
 _BITS = {"i1": 1, "i8": 8, "u8": 8, "i16": 16, "i32": 32, "i64": 64}
 
 
 def kind_of(dtype: np.dtype[Any]) -> str | None:
     """The kind of a NumPy dtype; None where there is no native form (float16)."""
-    return _KINDS.get(dtype.name)
+    return _KIND_OF.get(dtype)
 
 
 class Val(NamedTuple):

@@ -16,26 +16,20 @@ from typing import Any
 import numpy as np
 
 from ..core.op import registry
+from ..errors import OpError
 from ..graph.program import Instr, Program, Value
 from . import native
-from .convolve import emit_conv, emit_conv_weight
 from .decompose import Check
-from .gemm import emit_gemm
 from .groups import make_groups
-from .indexed import emit_indexed
 from .ir import Module
-from .join import emit_join
-from .loops import emit_loops
+from .kernels import Kernels
 from .memory import Plan, make_plan, nbytes
 from .nest import Kernel
 from .nodes import Node, build, contiguous
-from .scan import emit_scan
 
 __all__ = ["Step", "build_step"]
 
 _CALLBACK = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
-EMITTERS = {"matmul": emit_gemm, "loop": emit_loops, "join": emit_join, "conv": emit_conv,
-            "conv_weight": emit_conv_weight, "indexed": emit_indexed, "scan": emit_scan}  # fmt: skip
 CANARY = 0xA5
 _ATTRIBUTES = 'attributes #0 = { nounwind noinline "no-trapping-math"="true" "prefer-vector-width"="512" }'
 
@@ -133,19 +127,11 @@ class Step:
     def emit(self) -> None:
         width = native.vector_bytes()
         module = Module()
-        bodies: dict[str, str] = {}
-        self.kernels: list[tuple[str, Kernel | None]] = []
-        for group in self.groups:
-            if group.kind == "call":
-                self.kernels.append(("", None))
-                continue
-            emitter = EMITTERS[group.kind]
-            kernel = emitter(module, group, self.kept, width)
-            name = bodies.get(kernel.body)
-            if name is None:
-                name = bodies[kernel.body] = f"k{len(bodies)}"
-                module.functions.append(f"define internal void @{name}{kernel.body}")
-            self.kernels.append((name, kernel))
+        kernels = Kernels(module, self.kept, width)
+        self.kernels: list[tuple[str, Kernel | None]] = [
+            ("", None) if group.kind == "call" else kernels.add(group) for group in self.groups
+        ]
+        self.kernel_text = list(module.globals), dict(module.declared), list(module.functions)
         plain = set(self.program.inputs)
         plain |= {v for v, a in self.program.constants.items() if a.flags.c_contiguous and a.flags.writeable}
         scratch = [k.scratch if k is not None else 0 for _, k in self.kernels]
@@ -184,12 +170,7 @@ class Step:
     def profile(self, inputs: list[Any], outputs: list[Any], repeats: int = 20) -> list[float]:
         """Cycles that each group takes, as medians over repeated runs (which are real runs: state changes)."""
         module = Module()
-        bodies: dict[str, str] = {}
-        for group, (name, kernel) in zip(self.groups, self.kernels, strict=True):
-            if kernel is None or name in bodies:
-                continue
-            bodies[name] = EMITTERS[group.kind](module, group, self.kept, native.vector_bytes()).body
-            module.functions.append(f"define internal void @{name}{bodies[name]}")
+        module.globals, module.declared, module.functions = (type(x)(x) for x in self.kernel_text)
         calls, self.calls = self.calls, []
         module.functions.append(self.driver(module, clock=True))
         self.calls = calls
@@ -210,7 +191,6 @@ class Step:
         return [float(x) for x in np.median(samples, axis=0)]
 
     def driver(self, module: Module, clock: bool = False) -> str:
-        lines: list[str] = []
         loaded: dict[Any, str] = {}
         count = 0
 
@@ -222,10 +202,11 @@ class Step:
         body: list[str] = []
 
         def slot(key: Any) -> str:
+            # Loaded where it is used: hundreds of pointers alive all the way cost the compiler more than they save.
             if key not in loaded:
                 p, v = fresh(), fresh()
-                lines.append(f"  {p} = getelementptr i64, ptr %table, i64 {self.slots[key]}")
-                lines.append(f"  {v} = load ptr, ptr {p}, align 8")
+                body.append(f"  {p} = getelementptr i64, ptr %table, i64 {self.slots[key]}")
+                body.append(f"  {v} = load ptr, ptr {p}, align 8")
                 loaded[key] = v
             return loaded[key]
 
@@ -248,6 +229,7 @@ class Step:
                 body.append(f"  store i64 {now}, ptr {place}, align 8")
 
         for i, (group, (name, kernel)) in enumerate(zip(self.groups, self.kernels, strict=True)):
+            loaded.clear()
             tick(i)
             if kernel is None:
                 number = len(self.calls)
@@ -267,6 +249,7 @@ class Step:
                 else:
                     pointers.append(pointer(root, offset * root.dtype.itemsize))
             body.append(f"  call void @{name}({', '.join(f'ptr {p}' for p in pointers)})")
+        loaded.clear()
         tick(len(self.groups))
         for memory, value in self.plan.copies:
             if self.is_plain(memory):
@@ -279,7 +262,7 @@ class Step:
         tail = ["  ret i64 0"]
         if self.calls:
             tail += ["stop:", "  ret i64 1"]
-        return "\n".join(["define internal i64 @run(ptr %table) #0 {", *lines, *body, *tail, "}"])
+        return "\n".join(["define internal i64 @run(ptr %table) #0 {", *body, *tail, "}"])
 
     def is_plain(self, memory: Value) -> bool:
         array = self.program.constants.get(memory)

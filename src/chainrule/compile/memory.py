@@ -35,24 +35,35 @@ def nbytes(v: Value) -> int:
     return math.prod(v.shape) * v.dtype.itemsize
 
 
-def _safe_in_place(memory: Value, value: Value, at: int, groups: list[Group], uses: dict[Value, list[int]]) -> bool:
+def phases(group: Group) -> dict[Value, int]:
+    """After how many reductions along the row each value of the group is there."""
+    depth: dict[Value, int] = {}
+    for node in group.nodes:
+        phase = max((depth.get(a.root, 0) for a in node.args if isinstance(a, Access)), default=0)
+        depth[node.out] = phase + (node.kind == "reduce")
+    return depth
+
+
+def _safe_in_place(
+    memory: Value, value: Value, at: int, groups: list[Group], uses: dict[Value, list[int]],
+    known: dict[int, dict[Value, int]],
+) -> bool:  # fmt: skip
     """Whether ``value`` may be written straight into ``memory``: everybody has read the old content by then."""
     if any(i > at for i in uses.get(memory, ())):
         return False
     group = groups[at]
     if group.level.get(value) != "full" or group.kind in ALONE:
         return not any(memory in n.reads for n in group.nodes)
-    depth: dict[Value, int] = {}
-    for node in group.nodes:
-        phase = max((depth.get(a.root, 0) for a in node.args if isinstance(a, Access)), default=0)
-        depth[node.out] = phase + (node.kind == "reduce")
+    if at not in known:
+        known[at] = phases(group)
+    depth = known[at]
     written = depth[value]
     shape = group.shape
     seen = False
     for node in group.nodes:
-        phase = max((depth.get(a.root, 0) for a in node.args if isinstance(a, Access)), default=0)
-        for a in node.args:
+        for a in node.args if memory in node.reads else ():
             if isinstance(a, Access) and a.root is memory:
+                phase = depth[node.out] - (node.kind == "reduce")
                 # Only the very entry that is about to be written may be read, and not in a later pass.
                 if node.kind in PRODUCTS or math.prod(node.shape) != math.prod(shape) or a.offset:
                     return False
@@ -93,11 +104,12 @@ def make_plan(
     last: dict[Value, int] = {}
     for v, i in made.items():
         last[v] = max([i, *uses.get(v, ())])
+    known: dict[int, dict[Value, int]] = {}
     for v, memory in targets.items():
         if v in outputs:
             plan.place[v] = ("output", outputs[v])
             plan.copies.append((memory, v))
-        elif memory in plain and made[v] > last_call and _safe_in_place(memory, v, made[v], groups, uses):
+        elif memory in plain and made[v] > last_call and _safe_in_place(memory, v, made[v], groups, uses, known):
             plan.place[v] = ("memory", memory)
         else:
             plan.copies.append((memory, v))

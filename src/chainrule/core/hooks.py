@@ -58,11 +58,12 @@ def add_hook(hooks: dict[int, Any], hook: Any) -> RemovableHandle:
 class NodeHooks:
     """What is attached to one node: hooks on its outputs' gradients, retained gradients, hooks on the node itself."""
 
-    __slots__ = ("outputs", "retained", "pre", "post", "packed")
+    __slots__ = ("outputs", "retained", "pre", "post", "packed", "metadata")
 
     def __init__(self) -> None:
         self.outputs: dict[int, dict[int, Callable[[Any], Any]]] = {}
         self.retained: dict[int, Any] = {}
         self.pre: dict[int, Callable[..., Any]] = {}
         self.post: dict[int, Callable[..., Any]] = {}
+        self.metadata: dict[str, Any] = {}
         self.packed = False  # whether what the node saved went through saved_tensors_hooks

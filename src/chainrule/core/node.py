@@ -76,8 +76,20 @@ class Node:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the engine recorded: op, params, shapes, place."""
-        return {"op": self.op.name, "params": self.params, "out": self.out, "place": self.place}
+        """A dict of the user's own, one per node."""
+        from .hooks import NodeHooks
+
+        if self.hooks is None:
+            self.hooks = NodeHooks()
+        return self.hooks.metadata
+
+    def __getattr__(self, name: str) -> Any:
+        """What the node saved, by PyTorch's names: ``_saved_self``, ``_saved_result``, ``_saved_dim``, …"""
+        if name.startswith(("_saved_", "_raw_saved_")):
+            from .saved import saved_value
+
+            return saved_value(self, name)
+        raise AttributeError(f"{self.name()!r} object has no attribute {name!r}", name=name, obj=self)
 
     def register_hook(self, hook: Any) -> Any:
         """Call ``hook(grad_inputs, grad_outputs)`` when backward passes; a returned tuple replaces grad_inputs."""

@@ -11,7 +11,7 @@ from .state import state
 from .untyped import ARRAY, TUPLE
 from .variable import Variable, wrap
 
-__all__ = ["Packed", "pack", "pack_value", "unpack_saved", "unpack_value"]
+__all__ = ["Packed", "pack", "pack_value", "saved_value", "unpack_saved", "unpack_value"]
 
 
 class Packed:
@@ -73,3 +73,45 @@ def pack(node: Node) -> None:
 def unpack_saved(saved: Sequence[Any]) -> Sequence[Any]:
     """What ``pack`` was given."""
     return [_map(unpack_value, values) for values in saved]
+
+
+_POSITIONS = {"self": 0, "input": 0, "other": 1, "weight": 1, "exponent": 1, "mat2": 1, "tensor1": 1, "tensor2": 2}
+"""PyTorch's names of an op's inputs, by position, where ours are others."""
+
+
+def saved_value(node: Node, name: str) -> Any:
+    """What a node saved, asked for by PyTorch's name of it.
+
+    Raises:
+        RuntimeError: when the graph has been freed.
+        AttributeError: when the node saved no such thing.
+    """
+    wanted = name.removeprefix("_raw").removeprefix("_saved_")
+    if node.saved is None:
+        raise RuntimeError(
+            "Trying to backward through the graph a second time (or directly access saved tensors after they have "
+            "already been freed). Saved intermediate values of the graph are freed when you call .backward() or "
+            "autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second time or "
+            "if you need to access saved tensors after calling backward."
+        )
+    op = node.op
+    sizes = wanted.endswith("_sym_sizes")
+    stem = wanted.removesuffix("_sym_sizes")
+    i = op.inputs.index(stem) if stem in op.inputs else _POSITIONS.get(stem, -1)
+    for rule, values in zip(op.rules, node.saved):
+        if rule is None or values is None:
+            continue
+        for kind, label, value in zip(rule.kinds, rule.names, values):
+            if sizes:
+                if label == f"{op.inputs[i]}_shape":
+                    return tuple(value)
+            elif (wanted == "result" and kind == "out") or (type(kind) is int and kind == i):
+                array = unpack_value(value)
+                return wrap(array) if isinstance(array, ARRAY) else array
+    if wanted in node.params:
+        return node.params[wanted]
+    if 0 <= i < len(op.inputs) and node.consts is not None and not sizes:
+        value = node.consts[i]
+        if value is not None:
+            return wrap(value) if isinstance(value, ARRAY) else value
+    raise AttributeError(f"{node.name()!r} object has no attribute {name!r}", name=name, obj=node)

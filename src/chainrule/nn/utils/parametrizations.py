@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from ...autograd.modes import no_grad
 from ...core.rng import numpy_generator
-from ...core.variable import wrap
+from ...core.variable import Variable, wrap
+from .. import functional as F
+from ..conv import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from ..module import Module
 from .parametrize import register_parametrization
-from .reparametrize import _norm_except, as_matrix, divide_by_norm, power_iteration, unit
+from .reparametrize import _norm_except
 
 __all__ = ["spectral_norm", "weight_norm"]
 
@@ -33,37 +34,63 @@ class _WeightNorm(Module):
 
 
 def weight_norm(module: Any, name: str = "weight", dim: int | None = 0) -> Any:
-    """Learn length (``original0``) and direction (``original1``) of a weight instead of the weight itself."""
-    return register_parametrization(module, name, _WeightNorm(dim), unsafe=True)
+    """Learn length (``original0``) and direction (``original1``) of a weight instead of the weight itself.
+
+    A state_dict of the older ``nn.utils.weight_norm`` (``weight_g``, ``weight_v``) is taken as well.
+    """
+    register_parametrization(module, name, _WeightNorm(dim), unsafe=True)
+
+    def older_names(state_dict: Any, prefix: str, *rest: Any) -> None:
+        keys = [f"{prefix}{name}_g", f"{prefix}{name}_v"]
+        if all(key in state_dict for key in keys):
+            for i, key in enumerate(keys):
+                state_dict[f"{prefix}parametrizations.{name}.original{i}"] = state_dict.pop(key)
+
+    module._register_load_state_dict_pre_hook(older_names)
+    return module
 
 
 class _SpectralNorm(Module):
-    """w / σ, σ the largest singular value of w as a matrix, by power iterations from the vectors of the last time."""
+    """w / σ, with σ = uᵀ W v from a power iteration whose vectors u and v are buffers."""
 
-    def __init__(self, weight: Any, n_power_iterations: int = 1, dim: int = 0, eps: float = 1e-12) -> None:
+    def __init__(self, weight: Any, n_power_iterations: int, dim: int, eps: float) -> None:
         super().__init__()
-        n = weight._array.ndim
-        if dim >= n or dim < -n:
+        n = weight.dim()
+        if not -n <= dim < n:
             raise IndexError(f"Dimension out of range (expected to be in range of [-{n}, {n - 1}] but got {dim})")
         if n_power_iterations <= 0:
             raise ValueError(
                 f"Expected n_power_iterations to be positive, but got n_power_iterations={n_power_iterations}"
             )
-        self.dim, self.eps, self.n_power_iterations = dim % n, eps, n_power_iterations
+        self.dim = dim % n
+        self.eps = eps
         if n > 1:
-            matrix = as_matrix(weight.detach(), self.dim)._array
-            rng = numpy_generator()
-            for name, size in (("_u", matrix.shape[0]), ("_v", matrix.shape[1])):
-                self.register_buffer(name, wrap(unit(rng.standard_normal(size), eps).astype(matrix.dtype)))
-            power_iteration(matrix, self._u._array, self._v._array, 15, eps)  # PyTorch's number for the start
+            self.n_power_iterations = n_power_iterations
+            matrix = self._matrix(weight.detach())
+            rng = numpy_generator(None)
+            for name, length in zip(("_u", "_v"), matrix.shape, strict=True):
+                start = wrap(rng.standard_normal(length).astype(matrix._array.dtype))
+                self.register_buffer(name, F.normalize(start, dim=0, eps=eps))
+            self._iterate(matrix, 15)
+
+    def _matrix(self, weight: Any) -> Any:
+        return weight.movedim(self.dim, 0).flatten(1)
+
+    def _iterate(self, matrix: Any, times: int) -> None:
+        with no_grad():
+            for _ in range(times):
+                for target, product in ((self._u, lambda: matrix.mv(self._v)), (self._v, lambda: matrix.T.mv(self._u))):
+                    target.copy_(F.normalize(product(), dim=0, eps=self.eps))
 
     def forward(self, weight: Any) -> Any:
-        if weight._array.ndim == 1:
-            return weight / max(float(np.sqrt((weight._array * weight._array).sum())), self.eps)
-        matrix = as_matrix(weight, self.dim)
+        if weight.dim() == 1:
+            return F.normalize(weight, dim=0, eps=self.eps)
+        matrix = self._matrix(weight)
         if self.training:
-            power_iteration(matrix._array, self._u._array, self._v._array, self.n_power_iterations, self.eps)
-        return divide_by_norm(weight, matrix, wrap(self._u._array.copy()), wrap(self._v._array.copy()))
+            self._iterate(matrix.detach(), self.n_power_iterations)
+        # Copies, since the next forward changes the buffers before the backward of this one may have run.
+        u, v = self._u.clone(), self._v.clone()
+        return weight / u.dot(matrix.mv(v))
 
     def right_inverse(self, value: Any) -> Any:
         return value
@@ -72,16 +99,10 @@ class _SpectralNorm(Module):
 def spectral_norm(
     module: Any, name: str = "weight", n_power_iterations: int = 1, eps: float = 1e-12, dim: int | None = None
 ) -> Any:
-    """Divide a weight by its largest singular value (Miyato et al. 2018).
-
-    >>> import chainrule as torch
-    >>> layer = torch.nn.utils.parametrizations.spectral_norm(torch.nn.Linear(4, 3))
-    >>> round(float(torch.linalg.norm(layer.weight, 2)), 1)
-    1.0
-    """
+    """Divide a weight by its largest singular value (Miyato et al. 2018), from power iterations while training."""
     weight = getattr(module, name, None)
-    if weight is None:
+    if not isinstance(weight, Variable):
         raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")
     if dim is None:
-        dim = 1 if type(module).__name__.startswith("ConvTranspose") else 0
+        dim = 1 if isinstance(module, (ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)) else 0
     return register_parametrization(module, name, _SpectralNorm(weight, n_power_iterations, dim, eps))

@@ -1,20 +1,20 @@
-"""Pruning: a parameter is replaced by itself times a mask of zeros and ones.
+"""Pruning: a parameter becomes ``<name>_orig`` times a buffer ``<name>_mask`` of zeros and ones.
 
-``module.weight`` becomes ``weight_orig * weight_mask``, computed before every forward; ``weight_orig`` is what trains.
-Pruning again prunes what is left. A method says which entries go by ``compute_mask``, and by its ``PRUNING_TYPE`` what
-it is shown of a tensor that is pruned already: the entries left ("unstructured"), the slices of ``dim`` with any entry
-left ("structured"), or all of it ("global").
+A pruning method says which entries to keep; it is a forward pre-hook of the module, which multiplies anew before every
+forward. Methods follow each other in a ``PruningContainer``: each sees what the former ones left.
 """
 
 from __future__ import annotations
 
+import numbers
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from ...core.rng import numpy_generator
 from ...core.variable import wrap
-from ...errors import message
 from .vector import parameters_to_vector
 
 __all__ = [
@@ -24,96 +24,113 @@ __all__ = [
 ]  # fmt: skip
 
 
-class BasePruningMethod:
-    """A way of choosing what to prune; subclasses define ``compute_mask`` and ``PRUNING_TYPE``."""
+class BasePruningMethod(ABC):
+    """What the methods share: a subclass writes ``compute_mask`` and names its ``PRUNING_TYPE``."""
 
-    PRUNING_TYPE: str
     _tensor_name: str
-
-    def compute_mask(self, t: Any, default_mask: Any) -> Any:
-        """The mask for ``t``, at most ``default_mask`` (what earlier pruning left)."""
-        raise NotImplementedError(f"{type(self).__name__} needs a compute_mask(t, default_mask)")
+    PRUNING_TYPE = ""
 
     def __call__(self, module: Any, inputs: Any) -> None:
         setattr(module, self._tensor_name, self.apply_mask(module))
 
+    @abstractmethod
+    def compute_mask(self, t: Any, default_mask: Any) -> Any:
+        """The mask for entries of importance ``t``, on top of ``default_mask``."""
+
     def apply_mask(self, module: Any) -> Any:
-        """``weight_orig * weight_mask``."""
-        original = getattr(module, self._tensor_name + "_orig")
-        return original * getattr(module, self._tensor_name + "_mask").to(dtype=original.dtype)
+        """The pruned tensor: the original times the mask."""
+        if self._tensor_name is None:
+            raise AssertionError(f"Module {module} has to be pruned")
+        orig = getattr(module, self._tensor_name + "_orig")
+        return getattr(module, self._tensor_name + "_mask").to(orig.dtype) * orig
 
     @classmethod
     def apply(cls, module: Any, name: str, *args: Any, importance_scores: Any = None, **kwargs: Any) -> Any:
-        """Prune ``module.<name>`` by a method made of the further arguments; gives the hook that masks it."""
-        method = cls(*args, **kwargs)
-        method._tensor_name = name
-        current = getattr(module, name)
-        if importance_scores is not None and importance_scores.shape != current.shape:
+        """Prune ``module.<name>`` with this method, after those that pruned it before."""
+        earlier = _hooks(module, name)
+        if len(earlier) > 1:
             raise AssertionError(
-                message(
-                    f"importance_scores should have the same shape as parameter {name} of {module}",
-                    f"the scores have shape {tuple(importance_scores.shape)}, {name} has {tuple(current.shape)}",
-                )
+                f"Avoid adding multiple pruning hooks to the same tensor {name} of module {module}. Use a "
+                "PruningContainer."
             )
-        earlier = _hook_of(module, name)
-        scores = current if importance_scores is None else importance_scores
-        if earlier is None:
-            hook: Any = method
-            left = wrap(np.ones_like(current._array))
-        else:
-            hook = PruningContainer(*(earlier[1] if isinstance(earlier[1], PruningContainer) else (earlier[1],)))
-            hook.add_pruning_method(method)
-            left = getattr(module, name + "_mask")
-        mask = hook.compute_mask(scores.detach(), left)
-        if earlier is None:
-            module.register_parameter(name + "_orig", module._parameters.pop(name))
-        else:
-            del module._forward_pre_hooks[earlier[0]]
-        module.register_buffer(name + "_mask", mask.to(dtype=current.dtype))
-        setattr(module, name, hook.apply_mask(module))
-        module.register_forward_pre_hook(hook)
-        return hook
+        method: Any = cls(*args, **kwargs)
+        method._tensor_name = name
+        first = not earlier
+        for key, old in earlier:
+            del module._forward_pre_hooks[key]
+            container = old if isinstance(old, PruningContainer) else PruningContainer(old)
+            container.add_pruning_method(method)
+            method = container
+        orig = getattr(module, name)
+        scores = orig if importance_scores is None else importance_scores
+        if scores.shape != orig.shape:
+            raise AssertionError(
+                f"importance_scores should have the same shape as parameter {name} of {module}, got {scores.shape} vs "
+                f"{orig.shape}"
+            )
+        before = _ones(orig) if first else getattr(module, name + "_mask").detach().clone()
+        mask = method.compute_mask(scores, default_mask=before)  # raises before anything is changed
+        if first:
+            del module._parameters[name]
+            module.register_parameter(name + "_orig", orig)
+        module.register_buffer(name + "_mask", mask)
+        setattr(module, name, method.apply_mask(module))
+        module.register_forward_pre_hook(method)
+        return method
 
     def prune(self, t: Any, default_mask: Any = None, importance_scores: Any = None) -> Any:
-        """``t`` with its pruned entries zero; no module is involved."""
+        """A pruned copy of a tensor."""
         scores = t if importance_scores is None else importance_scores
-        left = wrap(np.ones_like(t._array)) if default_mask is None else default_mask
-        return t * self.compute_mask(scores, left).to(dtype=t.dtype)
+        if scores.shape != t.shape:
+            raise AssertionError(
+                f"importance_scores should have the same shape as tensor t, got {scores.shape} vs {t.shape}"
+            )
+        return t * self.compute_mask(scores, default_mask=_ones(t) if default_mask is None else default_mask)
 
     def remove(self, module: Any) -> None:
-        """Make the pruned value the parameter again: what is zero may train from here on."""
+        """Make the tensor a parameter again, with its pruned value."""
         name = self._tensor_name
-        masked = self.apply_mask(module)
-        original = module._parameters.pop(name + "_orig")
+        if name is None:
+            raise AssertionError(f"Module {module} has to be pruned before pruning can be removed")
+        weight = self.apply_mask(module)
+        if hasattr(module, name):
+            delattr(module, name)
+        orig = module._parameters.pop(name + "_orig")
+        orig.data = weight.detach()
         del module._buffers[name + "_mask"]
-        delattr(module, name)
-        original.data = masked.data
-        module.register_parameter(name, original)
+        setattr(module, name, orig)
+
+
+def _ones(t: Any) -> Any:
+    return wrap(np.ones_like(t._array))
+
+
+def _hooks(module: Any, name: str) -> list[tuple[int, BasePruningMethod]]:
+    found = module._forward_pre_hooks.items()
+    return [(key, h) for key, h in found if isinstance(h, BasePruningMethod) and h._tensor_name == name]
 
 
 class PruningContainer(BasePruningMethod):
-    """Pruning methods one after another: the newest sees what the others left."""
+    """Methods that prune the same tensor one after the other."""
 
-    PRUNING_TYPE = "global"
-
-    def __init__(self, *methods: Any) -> None:
+    def __init__(self, *args: Any) -> None:
         self._pruning_methods: tuple[Any, ...] = ()
-        for method in methods:
+        if len(args) == 1:
+            self._tensor_name = args[0]._tensor_name
+        for method in args:
             self.add_pruning_method(method)
 
     def add_pruning_method(self, method: Any) -> None:
-        """Append a method for the same tensor."""
-        if not isinstance(method, BasePruningMethod):
+        """Prune with this method too."""
+        if not isinstance(method, BasePruningMethod) and method is not None:
             raise TypeError(f"{type(method)} is not a BasePruningMethod subclass")
-        name = getattr(method, "_tensor_name", None)
-        if self._pruning_methods and name != self._tensor_name:
+        if method is not None and self._tensor_name != method._tensor_name:
             raise ValueError(
-                "Can only add pruning methods acting on the parameter named "
-                f"'{self._tensor_name}' to PruningContainer {self}. Found '{name}'"
+                "Can only add pruning methods acting on "
+                f"the parameter named '{self._tensor_name}' to PruningContainer {self}."
+                f" Found '{method._tensor_name}'"
             )
-        if name is not None:
-            self._tensor_name = name
-        self._pruning_methods = (*self._pruning_methods, method)
+        self._pruning_methods += (method,)
 
     def __len__(self) -> int:
         return len(self._pruning_methods)
@@ -121,86 +138,37 @@ class PruningContainer(BasePruningMethod):
     def __iter__(self) -> Any:
         return iter(self._pruning_methods)
 
-    def __getitem__(self, i: int) -> Any:
-        return self._pruning_methods[i]
+    def __getitem__(self, idx: Any) -> Any:
+        return self._pruning_methods[idx]
 
     def compute_mask(self, t: Any, default_mask: Any) -> Any:
+        """The last method's mask of what the earlier ones left."""
         method = self._pruning_methods[-1]
-        array, left = t.detach()._array, default_mask._array
-        mask = left.copy()
+        mask = default_mask._array
         if method.PRUNING_TYPE == "unstructured":
-            shown: Any = left == 1
+            left: Any = mask == 1
         elif method.PRUNING_TYPE == "structured":
-            dim = method.dim % array.ndim
-            alive = left.any(axis=tuple(i for i in range(array.ndim) if i != dim))
-            shown = (slice(None),) * dim + (np.flatnonzero(alive),)
+            if not hasattr(method, "dim"):
+                raise AttributeError(
+                    'Pruning methods of PRUNING_TYPE "structured" need to have the attribute `dim` defined.'
+                )
+            if method.dim < -mask.ndim:
+                raise IndexError(f"Index is out of bounds for tensor with dimensions {mask.ndim}")
+            dim = method.dim % mask.ndim
+            alive = mask.sum(tuple(d for d in range(mask.ndim) if d != dim)) != 0
+            left = (*(slice(None),) * dim, alive)
         elif method.PRUNING_TYPE == "global":
-            shown = (slice(None),) * array.ndim
+            left = ...
         else:
             raise ValueError(f"Unrecognized PRUNING_TYPE {method.PRUNING_TYPE}")
-        mask[shown] = method.compute_mask(wrap(array[shown]), default_mask=wrap(left[shown]))._array
-        return wrap(mask)
-
-
-def _count(amount: float, size: int) -> int:
-    """How many of ``size`` an amount means: a share as float, a number as int.
-
-    Raises:
-        ValueError: when it is negative, a share above 1, or more than there are.
-    """
-    if isinstance(amount, bool) or not isinstance(amount, (int, float)):
-        raise TypeError(f"Invalid type for amount: {amount}. Must be int or float.")
-    if (isinstance(amount, int) and amount < 0) or (isinstance(amount, float) and not 0.0 <= amount <= 1.0):
-        raise ValueError(f"amount={amount} should either be a float in the range [0, 1] or a non-negative integer")
-    number = amount if isinstance(amount, int) else round(amount * size)
-    if number > size:
-        raise ValueError(f"amount={amount} should be smaller than the number of parameters to prune={size}")
-    return number
-
-
-class _Amount(BasePruningMethod):
-    """A method that prunes an amount; ``dim`` of structured ones counts slices."""
-
-    def __init__(self, amount: float) -> None:
-        _count(amount, 2**62)
-        self.amount = amount
-
-    def _scores(self, array: Any) -> Any:
-        raise NotImplementedError
-
-    def compute_mask(self, t: Any, default_mask: Any) -> Any:
-        array, mask = t._array, default_mask._array.copy()
-        if array.ndim == 0:
-            array, mask = array.reshape(1), mask.reshape(1)
-        if self.PRUNING_TYPE == "unstructured":
-            lowest = _lowest(self._scores(array).reshape(-1), self.amount)
-            mask.reshape(-1)[lowest] = 0
-        else:
-            dim: int = self.dim  # pyright: ignore[reportAttributeAccessIssue]  (a structured method has one)
-            if array.ndim < 2:
-                raise ValueError(
-                    "Structured pruning can only be applied to multidimensional tensors. "
-                    f"Found tensor of shape {array.shape} with {array.ndim} dims"
-                )
-            if not -array.ndim <= dim < array.ndim:
-                raise IndexError(f"Invalid index {dim} for tensor of size torch.Size({list(array.shape)})")
-            np.moveaxis(mask, dim, 0)[_lowest(self._scores(np.moveaxis(array, dim, 0)), self.amount)] = 0
-        return wrap(mask.reshape(t._array.shape))
-
-
-def _lowest(scores: Any, amount: float) -> Any:
-    number = _count(amount, scores.size)
-    return np.argpartition(scores, number - 1)[:number] if number else slice(0, 0)
-
-
-def _random(shape: Any) -> Any:
-    from ...functions.random import rand
-
-    return rand(shape)._array
+        new = mask.astype(t._array.dtype)
+        part = method.compute_mask(wrap(t._array[left]), default_mask=wrap(mask[left]))
+        new[left] = part._array
+        return wrap(new)
 
 
 class Identity(BasePruningMethod):
-    """Prunes nothing: it sets up mask and ``_orig`` only."""
+    """Prunes nothing, but makes the mask."""
 
     PRUNING_TYPE = "unstructured"
 
@@ -208,56 +176,105 @@ class Identity(BasePruningMethod):
         return default_mask
 
 
-class RandomUnstructured(_Amount):
-    """Entries at random."""
+class _Amount(BasePruningMethod):
+    """A method with an amount: a number of units, or their share."""
+
+    def __init__(self, amount: Any) -> None:
+        if not isinstance(amount, numbers.Real):
+            raise TypeError(f"Invalid type for amount: {amount}. Must be int or float.")
+        number: Any = amount
+        if number < 0 or (not isinstance(number, numbers.Integral) and number > 1):
+            raise ValueError(f"amount={amount} should either be a float in the range [0, 1] or a non-negative integer")
+        self.amount: Any = amount
+
+    def _count(self, units: int) -> int:
+        count = int(self.amount) if isinstance(self.amount, numbers.Integral) else round(self.amount * units)
+        if count > units:
+            raise ValueError(f"amount={count} should be smaller than the number of parameters to prune={units}")
+        return count
+
+
+class _Unstructured(_Amount):
+    """Prunes the entries with the smallest scores."""
 
     PRUNING_TYPE = "unstructured"
 
-    def _scores(self, array: Any) -> Any:
-        return _random(array.shape)
+    def _scores(self, t: Any) -> Any:
+        raise NotImplementedError
+
+    def compute_mask(self, t: Any, default_mask: Any) -> Any:
+        count = self._count(t._array.size)
+        mask = default_mask._array.copy()
+        if count:
+            mask.reshape(-1)[np.argsort(self._scores(t._array).reshape(-1), kind="stable")[:count]] = 0
+        return wrap(mask)
 
 
-class L1Unstructured(_Amount):
-    """The entries nearest to zero."""
+class RandomUnstructured(_Unstructured):
+    """Prunes entries at random."""
 
-    PRUNING_TYPE = "unstructured"
-
-    def _scores(self, array: Any) -> Any:
-        return np.abs(array)
+    def _scores(self, t: Any) -> Any:
+        return numpy_generator(None).random(t.shape)
 
 
-class RandomStructured(_Amount):
-    """Whole slices along ``dim``, at random."""
+class L1Unstructured(_Unstructured):
+    """Prunes the entries of smallest magnitude."""
+
+    def _scores(self, t: Any) -> Any:
+        return np.abs(t)
+
+
+class _Structured(_Amount):
+    """Prunes the slices along ``dim`` with the smallest scores."""
 
     PRUNING_TYPE = "structured"
 
-    def __init__(self, amount: float, dim: int = -1) -> None:
+    def __init__(self, amount: Any, dim: int = -1) -> None:
         super().__init__(amount)
         self.dim = dim
 
-    def _scores(self, array: Any) -> Any:
-        return _random((len(array),))
+    def _scores(self, t: Any, dim: int) -> Any:
+        raise NotImplementedError
+
+    def compute_mask(self, t: Any, default_mask: Any) -> Any:
+        a = t._array
+        if a.ndim <= 1:
+            raise ValueError(
+                "Structured pruning can only be applied to multidimensional tensors. Found tensor of shape "
+                f"{t.shape} with {a.ndim} dims"
+            )
+        if self.dim >= a.ndim:
+            raise IndexError(f"Invalid index {self.dim} for tensor of size {t.shape}")
+        dim = self.dim % a.ndim
+        count = self._count(a.shape[dim])
+        if not count:
+            return default_mask
+        mask = default_mask._array.astype(a.dtype)
+        gone = np.argsort(self._scores(a, dim), kind="stable")[:count]
+        mask[(*(slice(None),) * dim, gone)] = 0
+        return wrap(mask)
 
 
-class LnStructured(_Amount):
-    """The slices along ``dim`` with the smallest n-norm."""
+class RandomStructured(_Structured):
+    """Prunes slices at random."""
 
-    PRUNING_TYPE = "structured"
+    def _scores(self, t: Any, dim: int) -> Any:
+        return numpy_generator(None).random(t.shape[dim])
 
-    def __init__(self, amount: float, n: Any, dim: int = -1) -> None:
-        super().__init__(amount)
+
+class LnStructured(_Structured):
+    """Prunes the slices of smallest n-norm."""
+
+    def __init__(self, amount: Any, n: Any, dim: int = -1) -> None:
+        super().__init__(amount, dim)
         self.n = n
-        self.dim = dim
 
-    def _scores(self, array: Any) -> Any:
-        n = {"fro": 2, "nuc": None}.get(self.n, self.n)
-        if n is None:
-            raise NotImplementedError("the nuclear norm of a slice is left out: give n a number, inf or 'fro'")
-        return np.linalg.norm(array.reshape(len(array), -1), ord=n, axis=1)
+    def _scores(self, t: Any, dim: int) -> Any:
+        return wrap(t).norm(p=self.n, dim=[d for d in range(t.ndim) if d != dim])._array
 
 
 class CustomFromMask(BasePruningMethod):
-    """A mask that somebody made."""
+    """Prunes where a given mask is 0."""
 
     PRUNING_TYPE = "global"
 
@@ -265,114 +282,90 @@ class CustomFromMask(BasePruningMethod):
         self.mask = mask
 
     def compute_mask(self, t: Any, default_mask: Any) -> Any:
-        return default_mask * self.mask.to(dtype=default_mask.dtype)
+        if default_mask.shape != self.mask.shape:
+            raise AssertionError(
+                f"default_mask shape {default_mask.shape} must match self.mask shape {self.mask.shape}"
+            )
+        return default_mask * self.mask.to(default_mask.dtype)
 
 
 def identity(module: Any, name: str) -> Any:
-    """Masks of ones, as a start for masks made elsewhere."""
+    """Give a parameter a mask of ones."""
     Identity.apply(module, name)
     return module
 
 
-def random_unstructured(module: Any, name: str, amount: float) -> Any:
-    """Prune entries of ``module.<name>`` at random; ``amount`` is a share (float) or a number (int).
-
-    >>> import chainrule as torch
-    >>> layer = torch.nn.utils.prune.random_unstructured(torch.nn.Linear(5, 4), "weight", amount=0.25)
-    >>> int((layer.weight == 0).sum()), sorted(name for name, _ in layer.named_parameters())
-    (5, ['bias', 'weight_orig'])
-    """
-    RandomUnstructured.apply(module, name, amount)
+def random_unstructured(module: Any, name: str, amount: Any) -> Any:
+    """Prune ``amount`` entries (a number, or a share) at random."""
+    RandomUnstructured.apply(module, name, amount=amount)
     return module
 
 
-def l1_unstructured(module: Any, name: str, amount: float, importance_scores: Any = None) -> Any:
-    """Prune the entries nearest to zero (or of lowest score)."""
+def l1_unstructured(module: Any, name: str, amount: Any, importance_scores: Any = None) -> Any:
+    """Prune the ``amount`` entries of smallest magnitude.
+
+    >>> import chainrule as torch
+    >>> layer = torch.nn.utils.prune.l1_unstructured(torch.nn.Linear(4, 2), "weight", amount=0.5)
+    >>> int((layer.weight == 0).sum()), sorted(layer.state_dict())
+    (4, ['bias', 'weight_mask', 'weight_orig'])
+    """
     L1Unstructured.apply(module, name, amount=amount, importance_scores=importance_scores)
     return module
 
 
-def random_structured(module: Any, name: str, amount: float, dim: int) -> Any:
-    """Prune whole slices along ``dim`` at random."""
-    RandomStructured.apply(module, name, amount, dim)
+def random_structured(module: Any, name: str, amount: Any, dim: int) -> Any:
+    """Prune ``amount`` slices along ``dim`` at random."""
+    RandomStructured.apply(module, name, amount=amount, dim=dim)
     return module
 
 
-def ln_structured(module: Any, name: str, amount: float, n: Any, dim: int, importance_scores: Any = None) -> Any:
-    """Prune the slices along ``dim`` whose n-norm is smallest."""
-    LnStructured.apply(module, name, amount, n, dim, importance_scores=importance_scores)
+def ln_structured(module: Any, name: str, amount: Any, n: Any, dim: int, importance_scores: Any = None) -> Any:
+    """Prune the ``amount`` slices along ``dim`` of smallest n-norm."""
+    LnStructured.apply(module, name, amount=amount, n=n, dim=dim, importance_scores=importance_scores)
     return module
-
-
-def global_unstructured(
-    parameters: Iterable[tuple[Any, str]], pruning_method: Any, importance_scores: Any = None, **kwargs: Any
-) -> None:
-    """Prune several tensors as if they were one: ``parameters`` are pairs (module, name).
-
-    Raises:
-        TypeError: when the pairs are not in a list or tuple, or the method is not an unstructured one.
-    """
-    if not isinstance(parameters, Iterable):
-        raise TypeError("global_unstructured(): parameters is not an Iterable")
-    pairs = list(parameters)
-    scores: Any = {} if importance_scores is None else importance_scores
-    if not isinstance(scores, dict):
-        raise TypeError("global_unstructured(): importance_scores should be of type dict")
-    method = PruningContainer()
-    method._tensor_name = "temp"
-    chosen = pruning_method(**kwargs)
-    chosen._tensor_name = "temp"
-    if chosen.PRUNING_TYPE != "unstructured":
-        raise TypeError(
-            'Only "unstructured" PRUNING_TYPE supported for the `pruning_method`. '
-            f"Found method {pruning_method} of type {chosen.PRUNING_TYPE}"
-        )
-    method.add_pruning_method(chosen)
-    values = parameters_to_vector([scores.get((m, n), getattr(m, n)) for m, n in pairs])
-    left = parameters_to_vector([getattr(m, n + "_mask", wrap(np.ones_like(getattr(m, n)._array))) for m, n in pairs])
-    mask = method.compute_mask(values.detach(), left)._array
-    start = 0
-    for module, name in pairs:
-        shape = getattr(module, name)._array.shape
-        size = int(np.prod(shape))
-        custom_from_mask(module, name, wrap(mask[start : start + size].reshape(shape)))
-        start += size
 
 
 def custom_from_mask(module: Any, name: str, mask: Any) -> Any:
-    """Prune by a given mask (1: stays)."""
-    CustomFromMask.apply(module, name, mask)
+    """Prune where ``mask`` is 0."""
+    CustomFromMask.apply(module, name, mask=mask)
     return module
 
 
-def _hook_of(module: Any, name: str) -> tuple[Any, Any] | None:
-    for key, hook in module._forward_pre_hooks.items():
-        if isinstance(hook, BasePruningMethod) and hook._tensor_name == name:
-            return key, hook
-    return None
+def global_unstructured(parameters: Any, pruning_method: Any, importance_scores: Any = None, **kwargs: Any) -> None:
+    """Prune entries of several parameters, given as (module, name) pairs, as if they were one."""
+    if not isinstance(parameters, Iterable):
+        raise TypeError("global_unstructured(): parameters is not an Iterable")
+    scores = {} if importance_scores is None else importance_scores
+    if not isinstance(scores, dict):
+        raise TypeError("global_unstructured(): importance_scores must be of type dict")
+    pairs = list(parameters)
+    whole = parameters_to_vector([scores.get((m, name), getattr(m, name)) for m, name in pairs])
+    before = parameters_to_vector([getattr(m, name + "_mask", _ones(getattr(m, name))) for m, name in pairs])
+    method = pruning_method(**kwargs)
+    method._tensor_name = "temp"
+    if method.PRUNING_TYPE != "unstructured":
+        raise TypeError(
+            'Only "unstructured" PRUNING_TYPE supported for '
+            f"the `pruning_method`. Found method {pruning_method} of type {method.PRUNING_TYPE}"
+        )
+    mask = PruningContainer(method).compute_mask(whole, before)
+    at = 0
+    for m, name in pairs:
+        t = getattr(m, name)
+        custom_from_mask(m, name, mask[at : at + t.numel()].view_as(t))
+        at += t.numel()
 
 
 def remove(module: Any, name: str) -> Any:
-    """Make the pruned value of ``module.<name>`` its parameter, without a mask.
-
-    Raises:
-        ValueError: when it is not pruned.
-    """
-    found = _hook_of(module, name)
-    if found is None:
-        raise ValueError(f"Parameter '{name}' of module {module} has to be pruned before pruning can be removed")
-    found[1].remove(module)
-    del module._forward_pre_hooks[found[0]]
-    return module
+    """Make a pruned parameter an ordinary one, with its pruned value."""
+    for key, hook in _hooks(module, name):
+        hook.remove(module)
+        del module._forward_pre_hooks[key]
+        return module
+    raise ValueError(f"Parameter '{name}' of module {module} has to be pruned before pruning can be removed")
 
 
 def is_pruned(module: Any) -> bool:
-    """Whether a module in it is pruned.
-
-    >>> import chainrule as torch
-    >>> torch.nn.utils.prune.is_pruned(torch.nn.Linear(2, 2))
-    False
-    """
-    return any(
-        isinstance(hook, BasePruningMethod) for inner in module.modules() for hook in inner._forward_pre_hooks.values()
-    )
+    """Whether a parameter of ``module`` or of one below is pruned."""
+    hooks = (hook for m in module.modules() for hook in m._forward_pre_hooks.values())
+    return any(isinstance(hook, BasePruningMethod) for hook in hooks)
