@@ -121,47 +121,44 @@ def _gates_first_o(v, k):
 def lstm(*inputs, reverse):
     """Hidden states of every step, and the last cell state.
 
-    The walk keeps samples last, ``acts[s]`` = (o, i, f, g, c) of shape (5, h, n): every block that a step works on is
-    contiguous, and (i, f) · (g, c) gives both terms of the new cell at once.
+    The walk keeps samples last: ``acts[s]`` = (o, i, f, g, c) of shape (5, h, n) and ``states[s]`` = (h, x, 1), one
+    above the other. Every block that a step works on is contiguous, one product with the weights (U, W, b + b′) side
+    by side gives the arguments of all gates, and (i, f) · (g, c) gives both terms of the new cell at once.
     """
     x, h0, c0, w_ih, w_hh, b_ih, b_hh, mask = inputs
     if reverse:
         x, mask = x[::-1], None if mask is None else mask[::-1]
-    t, n, _ = x.shape
+    t, n, width = x.shape
     k = h0.shape[1]
-    # σ(z) = (1 + tanh(z/2)) / 2: with the halves in the weights, one tanh serves all four gates.
-    scale = np.full((4 * k, 1), 0.5, x.dtype)
-    scale[3 * k :] = 1
-    w = _gates_first_o(w_hh, k) * scale
-    acts = np.empty((t + 1, 5, k, n), x.dtype)
-    z = acts[:-1, :4].reshape(t, 4 * k, n) if n == 0 else np.ndarray(
-        (t, 4 * k, n), x.dtype, acts, 0, (acts.strides[0], acts.strides[2], acts.strides[3]))  # fmt: skip
-    np.matmul(_gates_first_o(w_ih, k) * scale, x.transpose(0, 2, 1), out=z)
-    if b_ih is not None:
-        z += _gates_first_o(b_ih + b_hh, k)[:, None] * scale
-    states, tanh_c, u = np.empty((t + 1, k, n), x.dtype), np.empty((t, k, n), x.dtype), np.empty((4 * k, n), x.dtype)
-    states[0], acts[0, 4] = h0.T, c0.T
-    pair = np.empty((2, k, n), x.dtype)
+    bias = () if b_ih is None else ((b_ih + b_hh)[:, None],)
+    w = _gates_first_o(np.concatenate((w_hh, w_ih, *bias), axis=1), k)
+    np.negative(w[: 3 * k], out=w[: 3 * k])  # σ(z) = 1 / (1 + exp(−z)): the sign is in the weights
+    states = np.empty((t + 1, w.shape[1], n), x.dtype)
+    states[0, :k], states[:-1, k : k + width], states[-1, k:] = h0.T, x.transpose(0, 2, 1), 0
+    states[:-1, k + width :] = 1
+    acts, tanh_c, pair = np.empty((t + 1, 5, k, n), x.dtype), np.empty((t, k, n), x.dtype), np.empty((2, k, n), x.dtype)
+    acts[0, 4] = c0.T
     first, second = pair
-    h = states[0]
-    steps = zip(z, acts[:, :3], acts[:, 1:3], acts[:, 3:], acts[:, 0], tanh_c, acts[1:, 4], states[1:])
-    for s, (a, sigmoids, i_f, g_c, o, tc, c, h_next) in enumerate(steps):
-        np.dot(w, h, out=u)
-        np.add(a, u, out=a)
-        np.tanh(a, out=a)
-        np.multiply(sigmoids, 0.5, out=sigmoids)
-        np.add(sigmoids, 0.5, out=sigmoids)
+    one = np.ones((), x.dtype)
+    z = acts[:-1, :4].reshape(t, 4 * k, n)  # a view: its axes lie one in the other
+    steps = zip(
+        z, acts[:, :3], acts[:, 1:3], acts[:, 3], acts[:, 3:], acts[:, 0], tanh_c, acts[1:, 4], states, states[1:, :k]
+    )
+    for s, (a, sigmoids, i_f, g, g_c, o, tc, c, state, h) in enumerate(steps):
+        np.dot(w, state, out=a)
+        np.exp(sigmoids, out=sigmoids)
+        np.add(sigmoids, one, out=sigmoids)
+        np.reciprocal(sigmoids, out=sigmoids)
+        np.tanh(g, out=g)
         np.multiply(i_f, g_c, out=pair)
         np.add(first, second, out=c)
         np.tanh(c, out=tc)
-        np.multiply(o, tc, out=h_next)
+        np.multiply(o, tc, out=h)
         if mask is not None:
             ended = ~mask[s].T
-            np.copyto(h_next, h, where=ended)
+            np.copyto(h, state[:k], where=ended)
             np.copyto(c, acts[s, 4], where=ended)
-        h = h_next
-    states = np.ascontiguousarray(states.transpose(0, 2, 1))
-    out = states[1:]
+    out = np.ascontiguousarray(states[1:, :k].transpose(0, 2, 1))
     return out[::-1] if reverse else out, np.ascontiguousarray(acts[-1, 4].T), acts, acts[:, 4], tanh_c, states
 
 
@@ -214,9 +211,12 @@ def lstm_backward(g_out, g_c, x, w_ih, w_hh, b_ih, mask, acts, cells, tanh_c, st
     flat = np.empty((4, k, t, n), acts.dtype)
     flat[:3], flat[3] = dz[:, 1:].transpose(1, 2, 0, 3), dz[:, 0].transpose(1, 0, 2)
     flat = flat.reshape(4 * k, t * n)
-    dx = flat.T.dot(w_ih).reshape(x.shape)
-    dw_ih, dw_hh = flat.dot(x.reshape(t * n, x.shape[2])), flat.dot(states[:-1].reshape(t * n, k))
-    db = np.add.reduce(flat, axis=1)
+    width = x.shape[2]
+    dx = np.ascontiguousarray(w_ih.T.dot(flat).reshape(width, t, n).transpose(1, 2, 0))
+    before = np.ascontiguousarray(states[:-1].transpose(1, 0, 2)).reshape(states.shape[1], t * n)
+    dw = flat.dot(before.T)  # of (U, W, b) side by side
+    dw_hh, dw_ih = dw[:, :k], dw[:, k : k + width]
+    db = np.add.reduce(flat, axis=1) if b_ih is None else dw[:, k + width]
     return dx[::-1] if reverse else dx, np.ascontiguousarray(dh.T), np.ascontiguousarray(dc.T), dw_ih, dw_hh, db, db
 
 
