@@ -14,7 +14,8 @@ import pytest
 
 import chainrule
 import chainrule.linalg
-import chainrule.nn  # both register ops when they are first used
+import chainrule.nn
+import chainrule.special  # all three register ops when they are first used
 from chainrule import autograd
 from chainrule.core.op import REQUIRED, registry
 from chainrule.core.variable import wrap
