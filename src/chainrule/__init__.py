@@ -64,27 +64,43 @@ short, int, long = int16, int32, int64
 _ROOMS = {
     "nn", "optim", "special", "utils", "autograd", "compile", "check", "explain", "diagnose", "bridge", "byhand",
     "data", "linalg", "func", "graph", "serialization", "distributions", "cuda", "backends", "amp", "accelerator",
-    "mps", "profiler", "random", "testing", "version",
+    "mps", "profiler", "random", "testing", "version", "signal", "compiler",
 }  # fmt: skip
 
 # Functions that load with their room: name → room.
 _LAZY = {"as_torch": "bridge.alias", "watch": "diagnose", "save": "serialization", "load": "serialization"}
 _LAZY |= {"autocast": "amp", "GradScaler": "amp", "is_autocast_enabled": "amp"}
-_LAZY["set_anomaly_enabled"] = "autograd.anomaly"
 _LAZY["OutOfMemoryError"] = "cuda"
 _LAZY["vmap"] = "func"
+_LAZY |= {"TypedStorage": "core.storage", "UntypedStorage": "core.storage"}
 
-# Threads, determinism, default device: about the program rather than its tensors.
+# Threads, determinism, default device, control flow: about the program rather than its tensors.
 _LAZY |= dict.fromkeys(
     (
-        "are_deterministic_algorithms_enabled", "get_default_device", "get_float32_matmul_precision",
-        "get_num_interop_threads", "get_num_threads", "is_inference", "is_storage",
-        "set_default_device", "set_default_tensor_type", "set_float32_matmul_precision", "set_flush_denormal",
-        "set_num_interop_threads", "set_num_threads", "set_warn_always", "typename", "unravel_index",
-        "use_deterministic_algorithms",
+        "are_deterministic_algorithms_enabled", "compiled_with_cxx11_abi", "cond", "get_default_device",
+        "get_deterministic_debug_mode", "get_float32_matmul_precision", "get_num_interop_threads", "get_num_threads",
+        "init_num_threads", "is_deterministic_algorithms_warn_only_enabled", "is_inference", "is_storage",
+        "is_warn_always_enabled", "set_default_device", "set_default_tensor_type", "set_deterministic_debug_mode",
+        "set_float32_matmul_precision", "set_flush_denormal", "set_num_interop_threads", "set_num_threads",
+        "set_warn_always", "typename", "unravel_index", "use_deterministic_algorithms", "while_loop",
     ),
     "toplevel",
 )  # fmt: skip
+_LAZY |= dict.fromkeys(
+    (
+        "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache", "get_autocast_cpu_dtype",
+        "get_autocast_dtype", "get_autocast_gpu_dtype", "is_autocast_cache_enabled", "is_autocast_cpu_enabled",
+        "is_autocast_ipu_enabled", "is_autocast_xla_enabled", "set_autocast_cache_enabled", "set_autocast_cpu_dtype",
+        "set_autocast_cpu_enabled", "set_autocast_dtype", "set_autocast_enabled", "set_autocast_gpu_dtype",
+    ),
+    "amp",
+)  # fmt: skip
+_LAZY |= dict.fromkeys(
+    ("is_anomaly_check_nan_enabled", "is_anomaly_enabled", "set_anomaly_enabled"), "autograd.anomaly"
+)
+
+has_lapack = True  # SciPy's
+has_mkl = has_openmp = has_spectral = False
 
 e = 2.718281828459045
 pi = 3.141592653589793
@@ -104,6 +120,16 @@ _LAZY |= dict.fromkeys(
         "max_pool1d", "max_pool2d", "max_pool3d", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle", "rms_norm",
     ),
     "nn.functional",
+)  # fmt: skip
+_LAZY |= dict.fromkeys(
+    (
+        "adaptive_max_pool1d", "batch_norm", "binary_cross_entropy_with_logits", "constant_pad_nd", "conv_tbc",
+        "convolution", "cosine_embedding_loss", "ctc_loss", "embedding", "embedding_renorm_", "feature_alpha_dropout_",
+        "feature_dropout_", "gru", "gru_cell", "hinge_embedding_loss", "instance_norm", "kl_div", "lstm", "lstm_cell",
+        "margin_ranking_loss", "max_pool1d_with_indices", "poisson_nll_loss", "rnn_relu", "rnn_relu_cell", "rnn_tanh",
+        "rnn_tanh_cell", "triplet_margin_loss",
+    ),
+    "spellings",
 )  # fmt: skip
 
 

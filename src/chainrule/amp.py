@@ -57,6 +57,95 @@ def is_autocast_enabled(device_type: str = "cuda") -> bool:
     return device_type == "cpu" and _depth > 0
 
 
+def is_autocast_cpu_enabled() -> bool:
+    """``is_autocast_enabled("cpu")``."""
+    return is_autocast_enabled("cpu")
+
+
+def _never(name: str) -> Callable[[], bool]:
+    def answer() -> bool:
+        return False
+
+    answer.__name__ = answer.__qualname__ = name
+    answer.__doc__ = "False: there is no such device here."
+    return answer
+
+
+is_autocast_ipu_enabled, is_autocast_xla_enabled = _never("is_autocast_ipu_enabled"), _never("is_autocast_xla_enabled")
+_fast: dict[str, Any] = {}
+
+
+def get_autocast_dtype(device_type: str) -> Any:
+    """The dtype that ``autocast`` would use on a device in PyTorch: bfloat16 on the CPU, float16 on CUDA."""
+    from .core import dtypes
+
+    return _fast.get(device_type, dtypes.float16 if device_type in ("cuda", "ipu_gpu") else dtypes.bfloat16)
+
+
+def set_autocast_dtype(device_type: str, dtype: Any) -> None:
+    """Remembered for ``get_autocast_dtype``; everything here keeps its own precision."""
+    _fast[device_type] = dtype
+
+
+def set_autocast_enabled(device_type: Any, enabled: bool | None = None) -> None:
+    """Enter or leave ``autocast`` for the CPU; for other devices accepted and without effect."""
+    global _depth
+    if device_type == "cpu":
+        _depth = int(bool(enabled))
+
+
+def set_autocast_cpu_enabled(enabled: bool) -> None:
+    """``set_autocast_enabled("cpu", enabled)``."""
+    set_autocast_enabled("cpu", enabled)
+
+
+def _dtype_of(device_type: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    def get() -> Any:
+        return get_autocast_dtype(device_type)
+
+    def put(dtype: Any) -> None:
+        set_autocast_dtype(device_type, dtype)
+
+    get.__doc__ = f"``get_autocast_dtype({device_type!r})``."
+    put.__doc__ = f"``set_autocast_dtype({device_type!r}, dtype)``."
+    return get, put
+
+
+get_autocast_cpu_dtype, set_autocast_cpu_dtype = _dtype_of("cpu")
+get_autocast_gpu_dtype, set_autocast_gpu_dtype = _dtype_of("cuda")
+_nesting = 0
+_cache = True
+
+
+def autocast_increment_nesting() -> int:
+    """How many ``autocast`` blocks a caller says to be in, after one more."""
+    global _nesting
+    _nesting += 1
+    return _nesting
+
+
+def autocast_decrement_nesting() -> int:
+    """How many ``autocast`` blocks a caller says to be in, after one less."""
+    global _nesting
+    _nesting -= 1
+    return _nesting
+
+
+def clear_autocast_cache() -> None:
+    """Nothing: no casts are kept."""
+
+
+def is_autocast_cache_enabled() -> bool:
+    """What ``set_autocast_cache_enabled`` was told."""
+    return _cache
+
+
+def set_autocast_cache_enabled(enabled: bool) -> None:
+    """Remembered and without effect: no casts are kept."""
+    global _cache
+    _cache = enabled
+
+
 def is_autocast_available(device_type: str) -> bool:
     """True for the CPU."""
     return device_type == "cpu"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from ..core.state import state
 
-__all__ = ["detect_anomaly", "is_anomaly_enabled", "set_detect_anomaly"]
+__all__ = [
+    "detect_anomaly", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "set_anomaly_enabled", "set_detect_anomaly",
+]  # fmt: skip
 
 
 class set_detect_anomaly:
@@ -48,3 +50,13 @@ class detect_anomaly:
 def is_anomaly_enabled() -> bool:
     """Whether anomaly mode is on."""
     return state.anomaly
+
+
+def set_anomaly_enabled(mode: bool, check_nan: bool = True) -> None:
+    """Anomaly mode on or off from now on."""
+    state.anomaly = bool(mode) and check_nan
+
+
+def is_anomaly_check_nan_enabled() -> bool:
+    """True: looking for NaN is what anomaly mode does."""
+    return True

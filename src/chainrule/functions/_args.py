@@ -13,7 +13,7 @@ from ..core.op import registry
 from ..core.variable import Variable, wrap
 from ..errors import IndexOutOfRange, message
 
-__all__ = ["axis", "axes", "sizes", "need_tensor", "cast", "number_or_tensor"]
+__all__ = ["axis", "axes", "sizes", "need_tensor", "cast", "number_or_tensor", "whole"]
 
 
 def axis(dim: Any, ndim: int) -> int:
@@ -91,3 +91,20 @@ def number_or_tensor(x: Any) -> Any:
     if isinstance(x, (Variable, float, int)):
         return float(x) if isinstance(x, np.floating) else x
     return wrap(np.asarray(x))
+
+
+def whole(value: Any, dtype: np.dtype[Any]) -> int:
+    """A number as an entry of an integer tensor: fractions are cut, negative bytes count from 256, as in PyTorch.
+
+    Raises:
+        RuntimeError: if the dtype cannot hold it.
+    """
+    limits = np.iinfo(dtype)
+    unsigned = dtype.kind == "u"
+    low = 0 if unsigned else limits.min
+    if unsigned and value == value and value < 0 and float(value).is_integer():
+        low = -limits.max
+    if value != value or not low <= value <= limits.max:
+        name = "int" if dtype.name == "int32" else f"{dtype.name}_t"
+        raise RuntimeError(f"value cannot be converted to type {name} without overflow")
+    return int(value) % (limits.max + 1) if unsigned else int(value)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import FLOATS
-from ..core.variable import Variable
+from ..core.dtypes import FLOATS, TORCH_NAMES
+from ..core.variable import Variable, wrap
 from ..errors import ShapeError, message
 from ..ops import layout
 from ..ops import linalg as ops
@@ -18,7 +18,8 @@ from ._args import axis, cast, need_tensor
 from .inplace import into
 from .linalg import bmm, matmul, mv, outer
 
-__all__ = ["addbmm", "addmm", "addmv", "addr", "baddbmm", "cdist", "chain_matmul", "einsum", "ger", "kron", "tensordot"]
+__all__ = ["addbmm", "addmm", "addmv", "addr", "baddbmm", "cdist", "chain_matmul", "einsum", "ger", "kron", "pdist",
+           "tensordot"]  # fmt: skip
 METHODS = ("addbmm", "addmm", "addmv", "addr", "baddbmm", "ger", "kron")
 INPLACE = ("addbmm", "addmm", "addmv", "addr", "baddbmm")
 
@@ -376,6 +377,22 @@ def chain_matmul(*matrices: Any, out: Any = None) -> Any:
     for m in matrices[1:]:
         result = matmul(result, m)
     return result
+
+
+def pdist(input: Any, p: float = 2.0) -> Any:
+    """The distances between the rows i < j of a matrix, in the p-norm: n (n − 1) / 2 of them."""
+    x = need_tensor(input, "pdist")
+    if x._array.ndim != 2:
+        raise RuntimeError(f"pdist only supports 2D tensors, got: {x._array.ndim}D")
+    if x._array.dtype not in FLOATS:
+        raise RuntimeError("pdist only supports floating-point dtypes")
+    if x._array.itemsize < 4:
+        raise NotImplementedError(f"\"pdist\" not implemented for '{TORCH_NAMES[x.dtype.name]}'")
+    if p < 0:
+        raise RuntimeError("pdist only supports non-negative p values")
+    first, second = np.triu_indices(x._array.shape[0], 1)
+    d = x[wrap(first)] - x[wrap(second)]
+    return norm_op(d, p=float(p), dim=(1,), keepdim=False)
 
 
 def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:

@@ -18,11 +18,11 @@ from ..ops import gather as along
 from ..ops import index as ops
 from ..ops import layout
 from ..ops.compare import where
-from ._args import axis, cast, need_tensor
+from ._args import axis, cast, need_tensor, whole
 from .inplace import into
 
-__all__ = ["gather", "index_select", "masked_select", "narrow", "nonzero", "select", "take_along_dim"]
-METHODS = ("gather", "index_select", "masked_select", "narrow", "nonzero", "select", "take_along_dim")
+__all__ = ["gather", "index_select", "masked_select", "narrow", "nonzero", "nonzero_static", "select", "take_along_dim"]
+METHODS = ("gather", "index_select", "masked_select", "narrow", "nonzero", "nonzero_static", "select", "take_along_dim")
 
 _BASIC = (int, slice, type(None), type(Ellipsis))
 
@@ -272,16 +272,6 @@ def getitem(x: Any, key: Any) -> Any:
     return ops.index(view, *_padded(found), axes=axes)
 
 
-def _whole(value: Any, dtype: np.dtype[Any]) -> int:
-    """A number as an entry of an integer tensor: fractions are cut, negative bytes count from 256, as in PyTorch."""
-    limits = np.iinfo(dtype)
-    low = -limits.max if dtype.kind == "u" else limits.min
-    if value != value or not low <= value <= limits.max:
-        name = "int" if dtype.name == "int32" else f"{dtype.name}_t"
-        raise RuntimeError(f"value cannot be converted to type {name} without overflow")
-    return int(value) % 256 if dtype.kind == "u" else int(value)
-
-
 def setitem(x: Any, key: Any, value: Any) -> None:
     """x[key] = value in all forms."""
     dtype = x._array.dtype
@@ -289,7 +279,7 @@ def setitem(x: Any, key: Any, value: Any) -> None:
     tracked = state.grad and (x._requires or x._base is not None or (v is not None and v._requires))
     if v is None:
         if isinstance(value, (int, float)) and dtype.kind in "iu":
-            value = _whole(value, dtype)
+            value = whole(value, dtype)
         if tracked or not isinstance(value, (int, float)):
             v = wrap(np.asarray(value))
     elif isinstance(value, Variable) and v._array.dtype is not dtype:
@@ -467,6 +457,18 @@ def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
 
         x, m = broadcast_tensors(x, m)
     return ops.take_mask(x, m)
+
+
+def nonzero_static(input: Any, *, size: int, fill_value: int = -1, out: Any = None) -> Any:
+    """The first ``size`` rows of ``nonzero``, filled up with ``fill_value`` if there are fewer."""
+    if out is not None:
+        return into(out, nonzero_static(input, size=size, fill_value=fill_value), "nonzero_static")
+    if size < 0:
+        raise RuntimeError(f"nonzero_static: 'size' must be an non-negative integer, but got {size}")
+    found = nonzero(input)._array[:size]
+    rows = np.full((size, found.shape[1]), fill_value, np.int64)
+    rows[: len(found)] = found
+    return wrap(rows)
 
 
 def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:

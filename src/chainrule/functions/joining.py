@@ -8,22 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from ..core.dtypes import result_dtype
-from ..core.variable import Variable
+from ..core.dispatch import promote
+from ..core.dtypes import default, result_dtype
+from ..core.variable import Variable, wrap
 from ..errors import IndexOutOfRange, ShapeError, message
 from ..ops import join as ops
 from ..ops import layout
+from ..ops.pad import pad_constant
 from ._args import axis, cast, need_tensor
 from .inplace import into
 from .layout import atleast_1d, atleast_2d, atleast_3d
 
 __all__ = [
-    "cat", "chunk", "column_stack", "concat", "concatenate", "dsplit", "dstack", "hsplit", "hstack", "row_stack",
-    "split", "split_with_sizes", "stack", "tensor_split", "unbind", "unsafe_chunk", "unsafe_split", "vsplit", "vstack",
+    "block_diag", "cat", "chunk", "column_stack", "concat", "concatenate", "dsplit", "dstack", "hsplit", "hstack",
+    "row_stack",
+    "split", "split_with_sizes", "stack", "tensor_split", "unbind", "unsafe_chunk", "unsafe_split",
+    "unsafe_split_with_sizes", "vsplit", "vstack",
 ]  # fmt: skip
 METHODS = (
     "chunk", "dsplit", "hsplit", "split", "split_with_sizes", "tensor_split", "unbind", "vsplit", "unsafe_chunk",
-    "unsafe_split",
+    "unsafe_split", "unsafe_split_with_sizes",
 )  # fmt: skip
 
 
@@ -186,6 +190,36 @@ def split(tensor: Any, split_size_or_sections: Any = None, dim: int = 0, *, spli
 def split_with_sizes(self: Any, split_sizes: Sequence[int], dim: int = 0) -> tuple[Any, ...]:
     """Consecutive parts of the sizes listed."""
     return split(self, list(split_sizes), dim)
+
+
+def block_diag(*tensors: Any) -> Any:
+    """Matrices (vectors as rows, numbers as 1 × 1) along the diagonal of a larger one, zeros elsewhere.
+
+    >>> import chainrule as torch
+    >>> torch.block_diag(torch.tensor([1, 2]), torch.tensor(3))
+    tensor([[1, 2, 0],
+            [0, 0, 3]])
+    """
+    if not tensors:
+        return wrap(np.empty((1, 0), default.numpy))
+    for i, t in enumerate(tensors):
+        if need_tensor(t, "block_diag", i + 1, "tensors")._array.ndim > 2:
+            raise RuntimeError(
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has "
+                f"{t._array.ndim} dimensions"
+            )
+    blocks = [layout.reshape(t, shape=(1,) * (2 - t._array.ndim) + t._array.shape) for t in promote(tensors)]
+    width, left, rows = sum(b._array.shape[1] for b in blocks), 0, list[Any]()
+    for b in blocks:
+        n = b._array.shape[1]
+        rows.append(pad_constant(b, widths=((0, 0), (left, width - left - n)), value=0))
+        left += n
+    return ops.cat(*rows, dim=0)
+
+
+def unsafe_split_with_sizes(input: Any, split_sizes: Sequence[int], dim: int = 0) -> tuple[Any, ...]:
+    """``split_with_sizes``."""
+    return split_with_sizes(input, split_sizes, dim)
 
 
 def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:

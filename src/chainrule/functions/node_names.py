@@ -13,9 +13,9 @@ from ..core.variable import Variable
 __all__ = ["with_node_name"]
 
 _SAME = frozenset(
-    "addbmm addcdiv addcmul addmm addmv addr baddbmm block_diag cdist cummax cummin diagonal_scatter dist index_add "
-    "index_copy index_fill index_select kthvalue masked_scatter masked_select mode nansum put renorm repeat rot90 "
-    "scatter_add select_scatter slice_scatter sort std_mean take topk trace var_mean".split()
+    "addbmm addcdiv addcmul addmm addmv addr baddbmm block_diag cdist cummax cummin diagonal_scatter dist fill "
+    "index_add index_copy index_fill index_select kthvalue masked_scatter masked_select mode nansum put renorm repeat "
+    "rot90 scatter_add select_scatter slice_scatter sort std_mean take topk trace var_mean".split()
 )
 _OTHER = {"tile": "RepeatBackward0", "cross": "LinalgCrossBackward0", "unflatten": "ViewBackward0"}
 _BY_DIM = {

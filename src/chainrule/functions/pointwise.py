@@ -19,6 +19,7 @@ from ..core.op import registry
 from ..core.variable import Variable, wrap
 from ..ops import arithmetic, compare, elementwise, special, trigonometry
 from ._args import cast, need_tensor, number_or_tensor
+from ._results import named
 from .inplace import into, make_inplace
 
 
@@ -355,6 +356,26 @@ def polygamma(n: int, input: Any, *, out: Any = None) -> Any:
     return result if out is None else into(out, result, "polygamma")
 
 
+def _polygamma_of(input: Any, n: int) -> Any:
+    return polygamma(n, input)
+
+
+def frexp(input: Any, *, out: Any = None) -> Any:
+    """m and k with input = m · 2ᵏ and ½ ≤ |m| < 1 (both 0 for 0).
+
+    >>> import chainrule as torch
+    >>> torch.frexp(torch.tensor([3.0])).mantissa
+    tensor([0.7500])
+    """
+    if need_tensor(input, "frexp")._array.dtype not in FLOATS:
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
+    result = Frexp(*arithmetic.frexp(input))
+    return result if out is None else into(out, result, "frexp")
+
+
+Frexp = named("frexp", "mantissa", "exponent")
+
+
 def mvlgamma(input: Any, p: int) -> Any:
     """The logarithm of the multivariate gamma function of dimension p."""
     import math
@@ -403,13 +424,13 @@ for _alias, _target in _ALIASES.items():
 
 _MORE = (
     "add", "sub", "div", "float_power", "round", "clamp", "clamp_min", "clamp_max", "masked_fill", "nan_to_num", "lerp",
-    "addcmul", "addcdiv", "logit", "mvlgamma", "dist", "equal", "isclose", "allclose", "positive",
+    "addcmul", "addcdiv", "frexp", "logit", "mvlgamma", "dist", "equal", "isclose", "allclose", "positive",
     "conj", "resolve_conj", "resolve_neg", "isreal", "is_nonzero", "angle",
 )  # fmt: skip
 METHODS = (*_BINARY, *_MORE, *_ALIASES)
 INPLACE = tuple(
     n for n in (*_TABLE, *_MORE, *_ALIASES)
-    if n not in ("signbit", "dist", "equal", "isclose", "allclose", "positive", "conj", "resolve_conj",
+    if n not in ("signbit", "frexp", "dist", "equal", "isclose", "allclose", "positive", "conj", "resolve_conj",
                  "resolve_neg", "isreal", "is_nonzero", "angle", "logaddexp", "logaddexp2", "maximum", "minimum",
                  "fmax", "fmin")
 )  # fmt: skip
@@ -449,4 +470,5 @@ OPERATORS = {
     **_UNARY, **_PREDICATES,
     "where": _where_method,
     "polygamma": lambda self, n: polygamma(n, self),
+    "polygamma_": make_inplace(_polygamma_of),
 }  # fmt: skip

@@ -18,7 +18,8 @@ from .inplace import into
 
 __all__ = [
     "sum", "mean", "prod", "var", "std", "var_mean", "std_mean", "max", "min", "amax", "amin", "aminmax", "argmax",
-    "argmin", "logsumexp", "norm", "cumsum", "cumprod", "logcumsumexp", "any", "all", "count_nonzero", "nansum",
+    "argmin", "logsumexp", "norm", "norm_except_dim", "cumsum", "cumprod", "logcumsumexp", "any", "all",
+    "count_nonzero", "nansum",
     "nanmean",
 ]  # fmt: skip
 METHODS = (
@@ -316,6 +317,18 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False, *, out: Any = None) -
     if x._array.dtype not in FLOATS:
         x = cast(x, dtypes.default.numpy)
     return _done(reduce.logsumexp(x, dim=axes(dim, x._array.ndim), keepdim=keepdim), out, "logsumexp")
+
+
+def norm_except_dim(v: Any, pow: int = 2, dim: int = 0) -> Any:
+    """The norm over all axes but one, which stays (−1: over all axes)."""
+    x = need_tensor(v, "norm_except_dim")
+    ndim = x._array.ndim
+    if dim == -1:
+        return norm(x, pow)
+    rest = tuple(d for d in range(ndim) if d != axis(dim, ndim))
+    if not rest:  # one axis: each entry is a slice of its own
+        return x.abs() if ndim else norm(x, pow)
+    return norm(x, pow, rest, keepdim=True)
 
 
 def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None, dtype: Any = None) -> Any:

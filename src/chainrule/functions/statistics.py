@@ -27,6 +27,7 @@ METHODS = (
     "median", "nanmedian", "mode", "kthvalue", "cummax", "cummin", "quantile", "nanquantile", "bincount", "histc",
     "cov", "corrcoef", "renorm", "diff", "histogram",
 )  # fmt: skip
+INPLACE = ("renorm",)
 
 _Results = {n: named(n, "values", "indices") for n in ("median", "nanmedian", "mode", "kthvalue", "cummax", "cummin")}
 
@@ -345,6 +346,12 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
 def renorm(input: Any, p: float, dim: int, maxnorm: float) -> Any:
     """Slices along ``dim`` whose p-norm exceeds ``maxnorm`` scaled down to it."""
     x = need_tensor(input, "renorm")
+    if x._array.ndim < 2:
+        raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {x._array.ndim} dimensions")
+    if p <= 0:
+        raise RuntimeError("renorm: non-positive-norm not supported")
+    if maxnorm < 0:
+        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm:g}")
     i = axis(dim, x._array.ndim)
     others = tuple(a for a in range(x._array.ndim) if a != i)
     size = registry["norm"].call(x, p=float(p), dim=others, keepdim=True)

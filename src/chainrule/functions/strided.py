@@ -8,20 +8,23 @@ from typing import Any
 import numpy as np
 
 from ..core import inplace
-from ..core.dtypes import TORCH_NAMES
+from ..core.dtypes import FLOATS, TORCH_NAMES
 from ..core.storage import TypedStorage, UntypedStorage, memory, span, typed
 from ..core.variable import Variable, wrap
 from ..errors import message
 from ..ops import strided as ops
-from ..ops.layout import sum_to
-from ._args import need_tensor, sizes
+from ..ops.compare import where
+from ..ops.layout import clone, sum_to
+from ._args import cast, need_tensor, sizes
 from .creation import empty_strided, to_array
 
-__all__ = ["as_strided", "as_strided_", "as_strided_scatter", "empty_permuted", "is_same_size", "resize_as_"]
+__all__ = ["as_strided", "as_strided_", "as_strided_scatter", "empty_permuted", "is_same_size", "resize_as_",
+           "slice_inverse"]  # fmt: skip
 METHODS = (
     "as_strided", "as_strided_", "as_strided_scatter", "const_data_ptr", "dim_order", "is_same_size", "is_set_to",
     "new",
-    "new_empty_strided", "resize", "resize_", "resize_as", "resize_as_", "set_", "storage", "sum_to_size",
+    "new_empty_strided", "resize", "resize_", "slice_inverse", "resize_as", "resize_as_", "set_", "storage",
+    "sum_to_size",
     "untyped_storage", "apply_", "map_", "map2_", "as_subclass",
 )  # fmt: skip
 
@@ -78,6 +81,13 @@ def as_strided(input: Any, size: Sequence[int], stride: Sequence[int], storage_o
     return t
 
 
+def slice_inverse(
+    input: Any, src: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Any:
+    """From a slice of ``src`` the whole: ``src``'s geometry in the memory of ``input``."""
+    return as_strided(input, src._array.shape, src.stride(), src.storage_offset())
+
+
 def as_strided_(self: Any, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Any:
     """``as_strided``, and this tensor becomes the view."""
     inplace.check_writable(self)
@@ -94,9 +104,19 @@ def as_strided_scatter(
             "expected src to have a size equal to the slice of self. src size = "
             f"{list(src._array.shape)}, slice size = {list(size)}"
         )
-    result = x.contiguous().clone()
-    as_strided(result, size, stride, storage_offset or 0).copy_(src)
-    return result
+    a = x._array
+    offset = span(a) if storage_offset is None else int(storage_offset)
+    _window(x, tuple(size), tuple(stride), offset)  # raises where it does not fit
+    # Which entry of src lies at the place of each entry of x, if one does.
+    mine = ops.places(a.shape, [s // a.itemsize for s in a.strides], span(a))
+    written = ops.places(tuple(size), tuple(stride), offset).ravel()
+    at = np.full(memory(a).size, -1, np.int64)
+    at[written] = np.arange(written.size)
+    index = at[mine] if a.size else np.zeros(a.shape, np.int64)
+    flat = src.to(x.dtype).reshape(-1)
+    if not flat._array.size:
+        return x.clone()
+    return where(wrap(index >= 0), flat[wrap(np.maximum(index, 0))], x)
 
 
 def is_same_size(input: Any, other: Any) -> bool:
@@ -247,7 +267,10 @@ def sum_to_size(self: Any, *size: Any) -> Any:
     lead = len(mine) - len(shape)
     if lead < 0 or any(n not in (1, m) for n, m in zip(shape, mine[max(lead, 0) :])):
         raise RuntimeError(f"size {{{list(shape)}}} is not expandable to size {{{list(mine)}}}.")
-    return self if shape == mine else sum_to(self, shape=shape)
+    if shape == mine and mine:
+        return self
+    x = self if self._array.dtype in FLOATS else cast(self, np.int64)
+    return sum_to(x, shape=shape) if mine else clone(x)
 
 
 # --- a Python function on every entry ------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ from ..core.variable import Variable, wrap
 from ..errors import GradientError, ShapeError, message
 from ..ops import arithmetic
 from . import layout
-from ._args import cast
+from ._args import cast, whole
 from .inplace import make_inplace
 
-__all__ = ["detach"]
+__all__ = ["detach", "fill"]
 METHODS = ("copy_", "detach_", "fill_", "fill_diagonal_", "zero_", "t_", "squeeze_", "unsqueeze_", "transpose_",
            "swapaxes_", "swapdims_")  # fmt: skip
 
@@ -42,12 +42,19 @@ def fill_(self: Any, value: Any) -> Any:
             )
         return copy_(self, value)
     a = self._array
+    if isinstance(value, (int, float)) and a.dtype.kind in "iu":
+        value = whole(value, a.dtype)
     if state.recorder is None and not (state.grad and (self._requires or self._base is not None)):
         inplace.check_writable(self)
         a[...] = value
         inplace.touch(a)
         return self
     return inplace.write(self, wrap(np.full(a.shape, value, a.dtype)))
+
+
+def fill(input: Any, value: Any) -> Any:
+    """A tensor of the same shape and dtype with one value everywhere."""
+    return fill_(input.clone(), value)
 
 
 def zero_(self: Any) -> Any:

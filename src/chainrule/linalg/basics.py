@@ -54,7 +54,7 @@ def check_matrix(x: Any, function: str, square: bool = False, *, prefix: str = "
         raise ShapeError(f"{title}: {name} must be batches of square matrices, but they are {shape}")
     if a.dtype not in FLOATS:
         raise RuntimeError(f"{title}: Expected a floating point or complex tensor as input. Got {_name(x)}")
-    if a.itemsize < 4:
+    if a.itemsize < 4 and a.size:
         raise RuntimeError(f"{title}: Low precision dtypes not supported. Got {_name(x)}")
     return x
 

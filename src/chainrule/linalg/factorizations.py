@@ -39,6 +39,8 @@ def _info(values: Any) -> Any:
 def _zero_pivot(lu: np.ndarray[Any, Any]) -> Any:
     """LAPACK's word for each factorization: the first zero on U's diagonal, counted from 1; 0 if there is none."""
     d = np.diagonal(lu, 0, -2, -1) == 0
+    if not d.size:
+        return np.zeros(lu.shape[:-2], int)
     return np.where(d.any(-1), d.argmax(-1) + 1, 0)
 
 

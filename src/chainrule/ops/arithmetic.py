@@ -363,3 +363,15 @@ def _(g, weight):
 @lerp.vjp("weight", math="w̄ = z̄ · (end − start)")
 def _(g, start, end):
     return g * (end - start)
+
+
+@op("*s -> *s, *s", formula="mantissa and exponent of {x}", outputs=2, samples=real(kinks=(0.0,)),
+    kink="at powers of 2 the mantissa jumps")  # fmt: skip
+def frexp(x):
+    """m and k with x = m · 2ᵏ and ½ ≤ |m| < 1."""
+    return np.frexp(x)
+
+
+@frexp.vjp("x", math="x̄ = m̄ / 2ᵏ")
+def _(g, out):
+    return ldexp(g[0], -out[1])

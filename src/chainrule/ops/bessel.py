@@ -9,10 +9,16 @@ import numpy as np
 
 from ..core.op import op
 from ..core.samples import calls, real
+from ..errors import DtypeError
 
 # ruff: noqa: ANN001, ANN202
 
 __all__ = ["POLYNOMIALS", "UNARY"]
+
+
+def _no_half(name: str, x: Any) -> None:
+    if x.dtype == np.float16:
+        raise DtypeError(f"\"{name}_cpu\" not implemented for 'Half'")
 
 
 def _bessel(name: str, formula: Any, scipy_name: Any, low: Any, doc: Any) -> Any:
@@ -20,6 +26,7 @@ def _bessel(name: str, formula: Any, scipy_name: Any, low: Any, doc: Any) -> Any
     def function(x):
         from scipy import special
 
+        _no_half(name, x)
         if scipy_name == "airy":
             y = special.airy(x)[0]
         elif scipy_name == "spherical_jn":
@@ -76,6 +83,7 @@ def _polynomial(name: str, formula: str, doc: str) -> Callable[..., Any]:
         samples=calls(lambda r: [(r.uniform(-0.9, 0.9, (2, 3)), np.arange(3.0)),
                                  (r.uniform(-0.9, 0.9, 3), 4.0)]))  # fmt: skip
     def function(x, n):
+        _no_half(name, np.asarray(x if isinstance(x, np.ndarray) else n))
         x64, degree = np.asarray(x, np.float64), np.asarray(n, np.float64).astype(np.int64)
         y = _evaluate(name, x64, np.maximum(degree, 0))
         # SciPy has NaN at infinity, where the leading term decides.
