@@ -386,7 +386,7 @@ def pdist(input: Any, p: float = 2.0) -> Any:
         raise RuntimeError(f"pdist only supports 2D tensors, got: {x._array.ndim}D")
     if x._array.dtype not in FLOATS:
         raise RuntimeError("pdist only supports floating-point dtypes")
-    if x._array.itemsize < 4:
+    if x._array.itemsize < 4 and x._array.shape[0] > 1:
         raise NotImplementedError(f"\"pdist\" not implemented for '{TORCH_NAMES[x.dtype.name]}'")
     if p < 0:
         raise RuntimeError("pdist only supports non-negative p values")

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core.variable import wrap
+from ..core.dtypes import FLOATS
+from ..core.variable import Variable, wrap
 from ..errors import ShapeError
 from ..functions import layout
-from ..functions._args import need_tensor
+from ..functions._args import cast, need_tensor
 from ..functions._results import named
 from ..functions.inplace import into
 from ..ops import decompositions
@@ -288,6 +289,8 @@ def matrix_exp(A: Any) -> Any:
     tensor([[1., 1.],
             [0., 1.]])
     """
+    if isinstance(A, Variable) and A._array.itemsize == 2 and A._array.dtype in FLOATS:  # the one that takes halves
+        return cast(matrix_exp(cast(A, np.float32)), A._array.dtype)
     return ops.matrix_exp(check_matrix(A, "matrix_exp", True))
 
 

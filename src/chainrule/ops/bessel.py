@@ -9,7 +9,6 @@ import numpy as np
 
 from ..core.op import op
 from ..core.samples import calls, real
-from ..errors import DtypeError
 
 # ruff: noqa: ANN001, ANN202
 
@@ -18,7 +17,7 @@ __all__ = ["POLYNOMIALS", "UNARY"]
 
 def _no_half(name: str, x: Any) -> None:
     if x.dtype == np.float16:
-        raise DtypeError(f"\"{name}_cpu\" not implemented for 'Half'")
+        raise NotImplementedError(f"\"{name}_cpu\" not implemented for 'Half'")
 
 
 def _bessel(name: str, formula: Any, scipy_name: Any, low: Any, doc: Any) -> Any:
