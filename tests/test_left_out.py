@@ -24,7 +24,7 @@ def test_the_page_is_what_the_code_says():
     [
         (torch, "stft", r"torch\.stft is a part of PyTorch that chainrule leaves out \(complex numbers and Fourier"),
         (torch, "jit", r"leaves out \(TorchScript and graph export\)"),
-        (torch, "batch_norm", r"leaves out\. Nearest: nn\.functional\.batch_norm"),
+        (torch, "embedding_bag", r"leaves out\. Nearest: nn\.functional\.embedding_bag"),
         (torch, "softmaxx", r"no attribute 'softmaxx'\. Did you mean chainrule\.softmax\?"),
         (torch.nn, "Linaer", r"Did you mean chainrule\.nn\.Linear\?"),
         (torch.nn.functional, "grouped_mm", r"torch\.nn\.functional\.grouped_mm is a part of PyTorch"),

@@ -19,11 +19,12 @@ _WHY = (
         "SparseAdam", "crow_", "ccol_", "row_indices", "col_indices", "indices", "values", "is_coalesced",
         "dense_dim")),
     ("quantised tensors", ("quant", "qint", "quint", "QInt", "QUInt", "qscheme", "q_", "int_repr", "per_tensor_",
-        "per_channel_", "ao", "qat", "float8", "float4", "int1", "int2", "int3", "int4", "int5", "int6", "int7", "uint",
+        "per_channel_", "ao", "qat", "float8", "float4", "int1", "int2", "int3", "int4", "int5", "int6", "int7", "uint1", "uint2", "uint3", "uint4",
+        "uint5", "uint6", "uint7",
         "bits")),
     ("TorchScript and graph export", ("jit", "fx", "export", "onnx", "package", "ScriptFunction", "StaticModule",
         "CompilationUnit", "Graph", "Node", "Value")),
-    ("storages", ("Storage", "storage", "TypedStorage", "UntypedStorage", "set_", "untyped")),
+    ("storages", ("Storage", "storage", "TypedStorage", "UntypedStorage", "untyped")),
     ("other devices", ("cuda", "xpu", "mtia", "hpu", "ipu", "is_mps", "is_x", "is_m", "is_v", "is_ipu", "Stream",
         "Event", "record_stream", "to_mkldnn", "vulkan")),
     ("nested tensors", ("nested", "jagged", "is_nested", "to_padded")),
@@ -31,14 +32,8 @@ _WHY = (
 )  # fmt: skip
 
 _NEAREST = {
-    "batch_norm": "nn.functional.batch_norm",
-    "ctc_loss": "nn.functional.ctc_loss",
-    "instance_norm": "nn.functional.instance_norm",
-    "solve": "linalg.solve",
-    "symeig": "linalg.eigh",
-    "eig": "linalg.eigh (symmetric matrices)",
-    "lstsq": "linalg.lstsq",
-    "matrix_rank": "linalg.matrix_rank",
+    "embedding_bag": "nn.functional.embedding_bag",
+    "library": "autograd.Function",
     "script": "chainrule.compile",
 }
 """The nearest that is there, where spelling does not lead to it."""
