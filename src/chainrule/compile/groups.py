@@ -157,7 +157,7 @@ def _join(node: Node, group: Group) -> bool:
             elif trial_split != k:
                 return False
             result = "row"
-        elif axes == list(range(len(axes))) and node.name == "sum":
+        elif axes == list(range(len(axes))):
             k = len(axes)
             if trial_split is None:
                 if domain[-1] < 4 or math.prod(domain[k:]) > 8192:
@@ -167,8 +167,6 @@ def _join(node: Node, group: Group) -> bool:
                 return False
             result = "end"
         else:
-            return False
-        if result == "end" and node.name != "sum":
             return False
     old = group.shape, group.split
     group.shape, group.split = finer, trial_split
@@ -190,7 +188,7 @@ def _fresh(node: Node) -> Group:
         if axes == tuple(range(n - len(axes), n)):
             group.split = n - len(axes)
             level = "row"
-        elif axes == tuple(range(len(axes))) and node.name == "sum":
+        elif axes == tuple(range(len(axes))):
             group.split = len(axes)
             level = "end"
         else:

@@ -19,8 +19,10 @@ from .nodes import Access, Node, contiguous
 
 __all__ = ["emit_loops"]
 
-LONG = 16384
-"""Float32 sums over more entries than this are accumulated in float64."""
+LONG = 1024
+"""Float32 sums over more entries than this are collected in float64: block by block where rows are long, else entry by
+entry. A block's share of an accumulator is BLOCK entries, which round no worse than NumPy's pairwise sum."""
+BLOCK = 32
 UNROLL = 8
 
 
@@ -196,13 +198,18 @@ class _Loops(Nest):
             if self.level_of(node) == "row":
                 wide = "f64" if kind == "f32" else kind
                 cell = self.alloca(wide, 1)
-                self.s.store(self.s.const(wide, 0), cell)
+                self.s.store(self.neutral(node.name, wide, self.s), cell)
                 self.end_cells[node.out] = [cell]
             elif in_registers:
                 cells = [self.alloca(kind, self.lanes) for _ in range(vectors)]
                 for cell in cells:
-                    self.b.line(f"store {self.b.ty(kind)} zeroinitializer, ptr {cell}, align 64")
+                    self.b.store(self.neutral(node.name, kind), cell)
                 self.end_cells[node.out] = cells
+            elif node.name != "sum":
+                arg = self.args[self.store_of[node.out]]
+                start = self.neutral(node.name, kind, self.s)
+                with self.loop(math.prod(self.inner)) as i:
+                    self.s.store(start, self.s.gep(f"%p{arg.param}", i, kind))
             else:
                 arg = self.args[self.store_of[node.out]]
                 size = math.prod(self.inner) * node.out.dtype.itemsize
@@ -261,7 +268,7 @@ class _Loops(Nest):
             cell = self.end_cells[node.out][0]
             kind = kind_of(node.out.dtype)
             wide = "f64" if kind == "f32" else str(kind)
-            total = s.add(s.load(cell, wide), s.cast(args[0], wide))
+            total = self.merge(s, node.name, s.load(cell, wide), s.cast(args[0], wide))
             s.store(total, cell)
             return
         value = evaluate(s, node, args)
@@ -276,15 +283,20 @@ class _Loops(Nest):
         several = 1 if self.unrolled and self.whole + bool(self.rest) <= 1 else 4 if reductions else 2
         cells: dict[Node, list[str]] = {}
         wide: dict[Node, str] = {}
+        totals: dict[Node, str] = {}
+        long = math.prod(self.inner) > LONG
+        in_blocks = long and self.last > LONG
         for node in reductions:
             kind = kind_of(node.out.dtype)
             assert kind is not None
-            long = math.prod(self.inner) > LONG
-            wide[node] = "f64" if kind == "f32" and long and node.name == "sum" else kind
+            collected = kind == "f32" and long and node.name == "sum"
+            wide[node] = "f64" if collected and not in_blocks else kind
             cells[node] = [self.alloca(wide[node], self.lanes) for _ in range(several)]
-            start = self.neutral(node.name, wide[node])
             for cell in cells[node]:
-                self.b.line(f"store {self.b.ty(wide[node])} {start.text}, ptr {cell}, align 64")
+                self.b.store(self.neutral(node.name, wide[node]), cell)
+            if collected and in_blocks:
+                totals[node] = self.alloca("f64", self.lanes)
+                self.b.store(self.b.const("f64", 0), totals[node])
         # What does not depend on the inner index is loaded and spread once.
         for node in nodes:
             for i, a in enumerate(node.args):
@@ -303,33 +315,67 @@ class _Loops(Nest):
                 for j in range(self.whole):
                     self.emit_vector(p, nodes, index, str(j * self.lanes), None, cells, wide, j % several, j)
             else:
+                step = several * self.lanes
                 groups_of = self.whole // several
-                if groups_of:
-                    with self.loop(groups_of * several * self.lanes, several * self.lanes) as i:
+                blocks = groups_of // BLOCK if totals else 0
+                done = blocks * BLOCK * step
+
+                def run_of(start: str | int, n: int) -> None:
+                    with self.loop(n * step, step) as i:
                         for u in range(several):
-                            at = i
-                            if u:
-                                at = str(u * self.lanes) if i == "0" else self.b.name()
-                                if i != "0":
-                                    self.b.line(f"{at} = add nuw nsw i64 {i}, {u * self.lanes}")
+                            at = self.moved(i, start, u * self.lanes)
                             self.emit_vector(p, nodes, index, at, None, cells, wide, u, None)
+
+                if blocks:
+                    with self.loop(done, BLOCK * step) as block:
+                        run_of(block, BLOCK)
+                        self.collect_block(cells, totals)
+                if groups_of - blocks * BLOCK:
+                    run_of(done, groups_of - blocks * BLOCK)
                 for j in range(groups_of * several, self.whole):
                     self.emit_vector(p, nodes, index, str(j * self.lanes), None, cells, wide, j % several, None)
             if self.rest:
                 at, j = str(self.whole * self.lanes), self.whole
                 self.emit_vector(p, nodes, index, at, self.rest, cells, wide, j % several, j if self.unrolled else None)
+            self.collect_block(cells, totals)
         for node in reductions:
-            self.row_values[node.out] = self.horizontal(node, cells[node], wide[node])
+            if node in totals:
+                self.row_values[node.out] = self.horizontal(node, [totals[node]], "f64")
+            else:
+                self.row_values[node.out] = self.horizontal(node, cells[node], wide[node])
             if node.out in self.store_of:
                 self.s.store(self.row_values[node.out], self.args[self.store_of[node.out]].base)
 
-    def neutral(self, name: str, kind: str) -> Val:
+    def moved(self, i: str, start: str | int, constant: int) -> str:
+        """i + start + constant, as a literal where it is one."""
+        live = [x for x in (i, start) if isinstance(x, str) and not x.isdigit()]
+        constant += sum(int(x) for x in (i, start) if isinstance(x, int) or x.isdigit())
+        total = live[0] if live else str(constant)
+        for x in [*live[1:], *([str(constant)] if constant and live else [])]:
+            name = self.b.name()
+            self.b.line(f"{name} = add nuw nsw i64 {total}, {x}")
+            total = name
+        return total
+
+    def collect_block(self, cells: dict[Node, list[str]], totals: dict[Node, str]) -> None:
+        """Add the accumulators of a block to the float64 total, and start them again."""
+        b = self.b
+        for node, total in totals.items():
+            parts = [b.load(cell, "f32") for cell in cells[node]]
+            while len(parts) > 1:
+                parts = [b.add(*parts[i : i + 2]) for i in range(0, len(parts), 2)]
+            b.store(b.add(b.load(total, "f64"), b.cast(parts[0], "f64")), total)
+            for cell in cells[node]:
+                b.store(b.const("f32", 0), cell)
+
+    def neutral(self, name: str, kind: str, b: Builder | None = None) -> Val:
+        b = b or self.b
         if name in ("sum", "prod"):
-            return self.b.const(kind, 0 if name == "sum" else 1)
+            return b.const(kind, 0 if name == "sum" else 1)
         if kind[0] == "f":
-            return self.b.const(kind, -math.inf if name == "max" else math.inf)
+            return b.const(kind, -math.inf if name == "max" else math.inf)
         bits = {"i8": 7, "i16": 15, "i32": 31, "i64": 63}[kind]
-        return self.b.const(kind, -(2**bits) if name == "max" else 2**bits - 1)
+        return b.const(kind, -(2**bits) if name == "max" else 2**bits - 1)
 
     def merge(self, b: Builder, name: str, x: Val, y: Val) -> Val:
         if name in ("sum", "prod"):
@@ -385,6 +431,12 @@ class _Loops(Nest):
             return b.splat(self.s.load(self.pointer(arg, index, at), arg.kind))
         first = self.pointer(arg, index, at)
         memory = "u8" if arg.kind == "i1" else arg.kind
+        if step == -1 and active is None:  # backwards: one vector, turned around
+            forwards = b.load(self.s.gep(first, str(1 - self.lanes), memory), memory)
+            order = ", ".join(f"i32 {i}" for i in reversed(range(self.lanes)))
+            t = b.ty(memory)
+            turned = b.put(memory, f"shufflevector {t} {forwards.text}, {t} poison, <{self.lanes} x i32> <{order}>")
+            return b.cmp("ne", turned, b.const("u8", 0)) if arg.kind == "i1" else turned
         out = Val(memory, "zeroinitializer")
         for lane in range(self.lanes if active is None else active):
             x = self.s.load(self.s.gep(first, str(lane * step), memory), memory)
@@ -475,7 +527,7 @@ class _Loops(Nest):
             arg = self.args[self.store_of[node.out]]
             pointer = self.pointer(arg, index, at)
             mask = None if active is None else b.mask(active)
-            b.store(b.add(b.load(pointer, kind, mask), value), pointer, mask)
+            b.store(self.merge(b, node.name, b.load(pointer, kind, mask), value), pointer, mask)
             return
         t = b.ty(kind)
         old = b.put(kind, f"load {t}, ptr {cell}, align 64")

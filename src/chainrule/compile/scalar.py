@@ -7,6 +7,8 @@ elementwise, or has no native form and runs its NumPy body.
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -81,9 +83,18 @@ def _maximum(b: Builder, a: list[Val], p: dict[str, Any], more: str = "ogt") -> 
     x, y = a
     if x.kind[0] != "f":
         return b.select(compare(b, {"ogt": "gt", "olt": "lt"}[more], x, y), x, y)
-    # x if x beats y or x is NaN; y otherwise, which includes NaN in y: as NumPy, NaN wins.
-    take = b.bin("or", b.cmp(more, x, y), b.cmp("uno", x, x))
-    return b.select(take, x, y)
+    if _is_number(y):
+        # y where it is at least as large, x otherwise, which includes NaN: a comparison and a blend.
+        return b.select(b.cmp({"ogt": "ole", "olt": "oge"}[more], x, y), y, x)
+    # The first choice is one machine instruction (y where either is NaN); then NaN in x wins, as in NumPy.
+    return b.select(b.cmp("uno", x, x), x, b.select(b.cmp(more, x, y), x, y))
+
+
+def _is_number(x: Val) -> bool:
+    """Whether x is a literal that is not NaN."""
+    if x.text[0] == "%":
+        return False
+    return not math.isnan(struct.unpack("<d", bytes.fromhex(x.text[x.text.index("0x") + 2 :][:16])[::-1])[0])
 
 
 FORMS["maximum"] = _maximum

@@ -56,14 +56,14 @@ def erf(b: Builder, x: Val) -> Val:
     first, *others = _ERF_SMALL[k]
     small = b.fma(x, b.poly(b.mul(x, x), [first - 1, *others]), x)
     if k == "f32":
-        tail = vecmath.exp(b, b.poly(vecmath.at_most(b, a, 4.1), _LOG_ERFC))
+        tail = vecmath.exp_normal(b, b.poly(vecmath.at_most(b, a, 4.1), _LOG_ERFC))
     else:
         a6, two = vecmath.at_most(b, a, 6.0), b.const(k, 2.0)
         t = b.div(b.sub(a6, two), b.add(a6, two))
         scale = b.fma(two, a6, one)
-        tail = b.mul(vecmath.exp(b, b.neg(b.mul(a6, a6))), b.div(b.poly(t, _ERFC), scale))
+        tail = b.mul(vecmath.exp_normal(b, b.neg(b.mul(a6, a6))), b.div(b.poly(t, _ERFC), scale))
     large = b.call("copysign", k, b.sub(one, tail), x)
-    return b.select(b.cmp("olt", a, one), small, large)
+    return b.select(b.cmp("ult", a, one), small, large)  # NaN is on the small side
 
 
 def scipy(b: Builder, name: str, *args: Val) -> Val:
