@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..graph.program import Value
+from . import scalar
 from .groups import Group, respread
 from .ir import Builder, Module, Val, kind_of
 from .nest import Kernel, Nest, collapse, evaluate
@@ -380,9 +381,8 @@ class _Loops(Nest):
     def merge(self, b: Builder, name: str, x: Val, y: Val) -> Val:
         if name in ("sum", "prod"):
             return b.add(x, y) if name == "sum" else b.mul(x, y)
-        if x.kind[0] == "f":
-            return b.call("maximum" if name == "max" else "minimum", x.kind, x, y)
-        return b.call("smax" if name == "max" else "smin", x.kind, x, y)
+        # Not LLVM's maximum, which orders −0 below 0 for twice the instructions: NumPy does not.
+        return scalar.FORMS["maximum" if name == "max" else "minimum"](b, [x, y], {})
 
     def horizontal(self, node: Node, cells: list[str], kind: str) -> Val:
         t = self.b.ty(kind)
