@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..core.variable import Variable
+from ..errors import message
 from ..ops.elementwise import sqrt
-from .checks import check, check_betas, check_lr
-from .lanes import RuleOptimizer, number
+from .checks import number, verified
+from .lanes import RuleOptimizer
+from .optimizer import Optimizer
 
-__all__ = ["Adam", "AdamW"]
+__all__ = ["Adam", "AdamW", "SparseAdam"]
 
 
 def _maximum(x: Any, y: Any) -> Any:
@@ -48,25 +51,23 @@ class Adam(RuleOptimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        check_lr(lr)
-        check(eps >= 0.0, "epsilon value", eps)
-        check_betas(betas)
-        check(weight_decay >= 0.0, "weight_decay value", weight_decay)
+        if isinstance(lr, Variable) and foreach and not capturable:
+            raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
         super().__init__(
             params,
-            {
-                "lr": lr,
-                "betas": tuple(number(b) for b in betas),
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "amsgrad": amsgrad,
-                "maximize": maximize,
-                "foreach": foreach,
-                "capturable": capturable,
-                "differentiable": differentiable,
-                "fused": fused,
-                "decoupled_weight_decay": decoupled_weight_decay,
-            },
+            verified(
+                lr=lr,
+                betas=betas,
+                eps=eps,
+                weight_decay=weight_decay,
+                amsgrad=amsgrad,
+                maximize=maximize,
+                foreach=foreach,
+                capturable=capturable,
+                differentiable=differentiable,
+                fused=fused,
+                decoupled_weight_decay=decoupled_weight_decay,
+            ),
         )
 
     def _slots(self, group: dict[str, Any]) -> dict[str, Any]:
@@ -143,3 +144,33 @@ class AdamW(Adam):
         super().__setstate__(state)
         for group in self.param_groups:
             group["decoupled_weight_decay"] = True
+
+
+class SparseAdam(Optimizer):
+    """Adam for sparse gradients, of which there are none here: a step says so. Use ``Adam``."""
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        maximize: bool = False,
+    ) -> None:
+        options = verified(lr=lr, betas=betas, eps=eps, maximize=maximize)
+        for name, text in (("lr", "learning rate"), ("eps", "epsilon value")):
+            if number(options[name]) == 0:
+                raise ValueError(f"Invalid {text}: {options[name]}")
+        super().__init__(params, options)
+
+    def step(self, closure: Any = None) -> Any:
+        """Refused as soon as a parameter has a gradient, which is dense."""
+        loss = None if closure is None else closure()
+        if any(p._grad is not None for group in self.param_groups for p in group["params"]):
+            raise RuntimeError(
+                message(
+                    "SparseAdam does not support dense gradients, please consider Adam instead",
+                    "chainrule has no sparse gradients: those of an embedding are dense",
+                )
+            )
+        return loss

@@ -20,9 +20,10 @@ from ..core.live import each_run, gradient_read, live_all
 from ..core.op import registry
 from ..core.state import state
 from ..core.variable import Variable, wrap
+from .checks import check_modes, number
 from .optimizer import Optimizer
 
-__all__ = ["RuleOptimizer", "number", "step_dtype"]
+__all__ = ["RuleOptimizer", "step_dtype"]
 
 SMALL = 16384
 """Parameters with fewer entries are gathered."""
@@ -32,11 +33,6 @@ _CHANGES = 8
 """After so many changes in which parameters have gradients, gathering is given up: it would copy all the time."""
 
 _array_of = attrgetter("_array")
-
-
-def number(x: Any) -> float:
-    """A hyperparameter as a Python number (PyTorch allows 1-element tensors)."""
-    return x._array.item() if isinstance(x, Variable) else x
 
 
 def step_dtype() -> Any:
@@ -95,6 +91,8 @@ class RuleOptimizer(Optimizer):
     """
 
     _plan: Any = None
+    _capturable = "params and state_steps"
+    """What a CUDA graph would hold, in the words of PyTorch's refusal."""
 
     def _slots(self, group: dict[str, Any]) -> dict[str, Any]:
         return {}
@@ -174,6 +172,7 @@ class RuleOptimizer(Optimizer):
         lanes: list[tuple[int, Lane]] = []
         idle: list[Any] = []
         for i, group in enumerate(self.param_groups):
+            check_modes(group, self._capturable)
             gathered: dict[Any, list[Any]] = {}
             names = self._slots(group)
             for p in group["params"]:
@@ -307,7 +306,9 @@ class RuleOptimizer(Optimizer):
         c = live_all(lambda: self._coefficients(group, lane.aux, lane.count), size)
         for p, d in zip(lane.ps, lane.dicts):
             slots = [d[name] for name in self._slots(group)]
-            for t, value in zip((p, *slots), self._rule(group, c, p, p._grad, *slots)):
+            # The formula writes to its slots. Where gradients flow, to copies: what the tape saved of them stays.
+            given = [t.clone() for t in slots] if group.get("differentiable") else slots
+            for t, value in zip((p, *slots), self._rule(group, c, p, p._grad, *given)):
                 if value._array.dtype is not t._array.dtype:
                     value = registry["cast"].call(value, dtype=t._array.dtype)
                 if value is not t:

@@ -10,8 +10,7 @@ import numpy as np
 from ..core import inplace
 from ..core.state import state
 from ..core.variable import wrap
-from .checks import check_lr
-from .lanes import number
+from .checks import number, verified
 from .optimizer import Optimizer
 
 __all__ = ["LBFGS"]
@@ -114,7 +113,7 @@ class LBFGS(Optimizer):
         history_size: int = 100,
         line_search_fn: str | None = None,
     ) -> None:
-        check_lr(lr)
+        verified(lr=lr)
         super().__init__(
             params,
             {

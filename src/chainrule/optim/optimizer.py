@@ -60,17 +60,18 @@ def _hooked(step: Callable[..., Any]) -> Callable[..., Any]:
         self._opt_called = True
         if not (pre or post or _global_pre or _global_post):
             return step(self, *args, **kwargs)
+        whole = (self, *args)  # hooks see, and may replace, all arguments, of which the optimizer is the first
         for hook in (*_global_pre.values(), *(pre or {}).values()):
-            changed = hook(self, args, kwargs)
+            changed = hook(self, whole, kwargs)
             if changed is not None:
                 if not (isinstance(changed, tuple) and len(changed) == 2):
                     raise RuntimeError(
                         f"{step} must return None or a tuple of (new_args, new_kwargs), but got {changed}."
                     )
-                args, kwargs = changed
-        result = step(self, *args, **kwargs)
+                whole, kwargs = changed
+        result = step(*whole, **kwargs)
         for hook in (*(post or {}).values(), *_global_post.values()):
-            hook(self, args, kwargs)
+            hook(self, whole, kwargs)
         return result
 
     wrapper.hooked = True  # type: ignore[attr-defined]
@@ -160,11 +161,12 @@ class Optimizer:
             )
         params = list(params)
         names = None
-        if params and isinstance(params[0], tuple):
+        named = [isinstance(p, tuple) for p in params]
+        if any(named) and not all(named):
+            raise ValueError("all optimizer params should be with/without names. Some param names are missing")
+        if any(named):
             names = [name for name, _ in params]
             params = [p for _, p in params]
-        elif any(isinstance(p, tuple) for p in params):
-            raise ValueError("all optimizer params should be with/without names. Some param names are missing")
         for p in params:
             if not isinstance(p, Variable):
                 raise TypeError("optimizer can only optimize Tensors, but one of the params is " + _typename(p))

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..core import inplace
-from .checks import check, check_lr
-from .lanes import PIECE, RuleOptimizer, number
+from .checks import number, verified
+from .lanes import PIECE, RuleOptimizer
 
 __all__ = ["SGD"]
 
@@ -16,7 +16,7 @@ __all__ = ["SGD"]
 class SGD(RuleOptimizer):
     """p ← p − lr · g; with momentum b ← μ·b + (1 − dampening)·g and p ← p − lr · b (Nesterov: g + μ·b in place of b).
 
-    The first b is g itself. ``weight_decay`` adds weight_decay · p to g. ``foreach`` and ``fused`` are accepted:
+    The first b is g itself (with ``differentiable=True`` gradients flow through it, which PyTorch cuts off there). ``weight_decay`` adds weight_decay · p to g. ``foreach`` and ``fused`` are accepted:
     there is one implementation, and it is fast.
 
     >>> import chainrule as torch
@@ -42,24 +42,21 @@ class SGD(RuleOptimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        check_lr(lr)
-        check(momentum >= 0.0, "momentum value", momentum)
-        check(weight_decay >= 0.0, "weight_decay value", weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
         super().__init__(
             params,
-            {
-                "lr": lr,
-                "momentum": momentum,
-                "dampening": dampening,
-                "weight_decay": weight_decay,
-                "nesterov": nesterov,
-                "maximize": maximize,
-                "foreach": foreach,
-                "differentiable": differentiable,
-                "fused": fused,
-            },
+            verified(
+                lr=lr,
+                momentum=momentum,
+                dampening=dampening,
+                weight_decay=weight_decay,
+                nesterov=nesterov,
+                maximize=maximize,
+                foreach=foreach,
+                differentiable=differentiable,
+                fused=fused,
+            ),
         )
 
     def _update(self) -> None:
