@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .core import threads
 from .core.variable import Variable
 
 __all__ = [
@@ -27,19 +28,33 @@ _deterministic = _warn_only = _warn_always = False
 
 
 def get_num_threads() -> int:
-    """1: ops run in the calling thread (a BLAS library may use more inside one product)."""
+    """How many threads compiled steps use at most. At first OMP_NUM_THREADS, or the processors there are."""
+    return threads.get()
+
+
+def get_num_interop_threads() -> int:
+    """1: ops run one after the other."""
     return 1
 
 
-get_num_interop_threads = get_num_threads
-
-
 def set_num_threads(count: int) -> None:
-    """Accepted and without effect: ops run in the calling thread; OMP_NUM_THREADS governs the BLAS library."""
+    """Let compiled steps use up to ``count`` threads where the work is large enough for that to pay.
+
+    Steps that are compiled already are compiled again when they are next called. Eager ops run in the calling thread;
+    OMP_NUM_THREADS governs the BLAS library that NumPy calls.
+
+    >>> import chainrule
+    >>> before = chainrule.get_num_threads()
+    >>> chainrule.set_num_threads(2)
+    >>> chainrule.get_num_threads()
+    2
+    >>> chainrule.set_num_threads(before)
+    """
     if not isinstance(count, int):
         raise TypeError(f"set_num_threads expects an int, but got {type(count).__name__}")
     if count < 1:
         raise RuntimeError("set_num_threads expects a positive integer")
+    threads.put(count)
 
 
 def set_num_interop_threads(count: int) -> None:

@@ -15,17 +15,20 @@ from typing import Any
 
 import numpy as np
 
+from ..core import threads
 from ..core.op import registry
 from ..errors import OpError
 from ..graph.program import Instr, Program, Value
-from . import native
+from . import native, workers
 from .decompose import Check
-from .groups import make_groups
+from .driver import DATA, checker, driver, entry
+from .groups import Group, make_groups
 from .ir import Module
 from .kernels import Kernels
-from .memory import Plan, make_plan, nbytes
+from .memory import Plan, make_plan, nbytes, scratch_bytes
 from .nest import Kernel
 from .nodes import Node, build, contiguous
+from .split import split
 
 __all__ = ["Step", "build_step"]
 
@@ -48,7 +51,6 @@ class _MethodDef(ctypes.Structure):
                 ("doc", ctypes.c_char_p)]  # fmt: skip
 
 
-_DATA = 16  # where a NumPy array object keeps its data pointer (PyArrayObject: refcount, type, data, …)
 _FASTCALL = 0x0080
 
 
@@ -58,7 +60,7 @@ def _layout_known() -> bool:
     if ctypes.sizeof(ctypes.c_void_p) != 8 or not hasattr(ctypes, "pythonapi"):
         return False
     try:
-        return ctypes.c_void_p.from_address(id(probe) + _DATA).value == probe.ctypes.data
+        return ctypes.c_void_p.from_address(id(probe) + DATA).value == probe.ctypes.data
     except (ValueError, OSError):
         return False
 
@@ -102,7 +104,7 @@ class Step:
         self.outputs = {v: n for n, v in enumerate(program.outputs)}
         self.targets = targets
         self.kept = self.find_kept()
-        self.calls: list[Call] = []
+        self.threads = threads.get() if workers.available() else 1
         self.emit()
         self.link()
 
@@ -128,13 +130,15 @@ class Step:
         width = native.vector_bytes()
         module = Module()
         kernels = Kernels(module, self.kept, width)
-        self.kernels: list[tuple[str, Kernel | None]] = [
-            ("", None) if group.kind == "call" else kernels.add(group) for group in self.groups
-        ]
+        self.kernels = [self.parts(group, kernels) for group in self.groups]
+        self.calls = [
+            Call(g.nodes[0], list(g.nodes[0].instr.args), list(g.nodes[0].instr.outs))
+            for g in self.groups if g.kind == "call"
+        ]  # fmt: skip
         self.kernel_text = list(module.globals), dict(module.declared), list(module.functions)
         plain = set(self.program.inputs)
         plain |= {v for v, a in self.program.constants.items() if a.flags.c_contiguous and a.flags.writeable}
-        scratch = [k.scratch if k is not None else 0 for _, k in self.kernels]
+        scratch = [sum(scratch_bytes(k) for _, k in parts) for parts in self.kernels]
         self.plan: Plan = make_plan(
             self.groups, self.storage, self.kept, self.outputs, self.targets, plain, scratch, self.guard
         )
@@ -146,13 +150,34 @@ class Step:
             self.slots["output", n] = len(self.slots)
         for v in self.program.constants:
             self.slots[v] = len(self.slots)
-        module.functions.append(self.driver(module))
-        for name in ("yes", "no", "clock", "watched", "array type", *(("dtype", v) for v in self.program.inputs)):
+        self.late = [(m, v) for m, v in self.plan.copies if not self.is_plain(m)]
+        self.slots["fork"], self.slots["pool"] = len(self.slots), len(self.slots) + 1
+        module.functions.append(driver(self, module))
+        words = ("yes", "no", "clock", "watched", "array type", "threads")
+        for name in (*words, *(("dtype", v) for v in self.program.inputs)):
             self.slots[name] = len(self.slots)
-        module.functions.append(self.entry())
-        module.functions.append(self.checker())
+        module.functions.append(entry(self))
+        module.functions.append(checker(self))
         module.functions.append(_ATTRIBUTES)
         self.ir = module.text()
+
+    def parts(self, group: Group, kernels: Kernels) -> list[tuple[str, Kernel]]:
+        """The kernels of a group: one, one for each thread, or none for a NumPy body."""
+        if group.kind == "call":
+            return []
+        several = split(group, self.threads)
+        if several is None:
+            return [kernels.add(group)]
+        out: list[tuple[str, Kernel]] = []
+        for part, ranges in several:
+            self.kept.update(v for v, (whole, _) in ranges.items() if whole in self.kept)
+            name, kernel = kernels.add(part)
+            params: list[tuple[Value | None, int]] = []
+            for root, offset in kernel.params:
+                whole, start = (root, 0) if root is None else ranges.get(root, (root, 0))
+                params.append((whole, start + offset))
+            out.append((name, Kernel(kernel.body, params, kernel.scratch, kernel.flops)))
+        return out
 
     def location(self, root: Value | str) -> tuple[Any, int]:
         """(slot, byte offset) where a root lives."""
@@ -171,10 +196,8 @@ class Step:
         """Cycles that each group takes, as medians over repeated runs (which are real runs: state changes)."""
         module = Module()
         module.globals, module.declared, module.functions = (type(x)(x) for x in self.kernel_text)
-        calls, self.calls = self.calls, []
-        module.functions.append(self.driver(module, clock=True))
-        self.calls = calls
-        module.functions.append(self.entry())
+        module.functions.append(driver(self, module, clock=True))
+        module.functions.append(entry(self))
         module.functions.append(_ATTRIBUTES)
         library = native.load(module.text())
         clock = np.zeros(len(self.groups) + 1, np.int64)
@@ -190,236 +213,9 @@ class Step:
         self.current = []
         return [float(x) for x in np.median(samples, axis=0)]
 
-    def driver(self, module: Module, clock: bool = False) -> str:
-        loaded: dict[Any, str] = {}
-        count = 0
-
-        def fresh() -> str:
-            nonlocal count
-            count += 1
-            return f"%v{count}"
-
-        body: list[str] = []
-
-        def slot(key: Any) -> str:
-            # Loaded where it is used: hundreds of pointers alive all the way cost the compiler more than they save.
-            if key not in loaded:
-                p, v = fresh(), fresh()
-                body.append(f"  {p} = getelementptr i64, ptr %table, i64 {self.slots[key]}")
-                body.append(f"  {v} = load ptr, ptr {p}, align 8")
-                loaded[key] = v
-            return loaded[key]
-
-        def pointer(root: Any, offset: int) -> str:
-            key, start = self.location(root)
-            base = slot(key)
-            start += offset
-            if start == 0:
-                return base
-            out = fresh()
-            body.append(f"  {out} = getelementptr i8, ptr {base}, i64 {start}")
-            return out
-
-        def tick(i: int) -> None:
-            if clock:
-                module.declare("@llvm.readcyclecounter", "declare i64 @llvm.readcyclecounter()")
-                now, place = fresh(), fresh()
-                body.append(f"  {now} = call i64 @llvm.readcyclecounter()")
-                body.append(f"  {place} = getelementptr i64, ptr {slot('clock')}, i64 {i}")
-                body.append(f"  store i64 {now}, ptr {place}, align 8")
-
-        for i, (group, (name, kernel)) in enumerate(zip(self.groups, self.kernels, strict=True)):
-            loaded.clear()
-            tick(i)
-            if kernel is None:
-                number = len(self.calls)
-                node = group.nodes[0]
-                self.calls.append(Call(node, list(node.instr.args), list(node.instr.outs)))
-                status, test = fresh(), fresh()
-                body.append(f"  {status} = call i64 {slot('callback')}(i64 {number})")
-                body.append(f"  {test} = icmp eq i64 {status}, 0")
-                body.append(f"  br i1 {test}, label %go{i}, label %stop")
-                body.append(f"go{i}:")
-                continue
-            pointers: list[str] = []
-            for root, offset in kernel.params:
-                if root is None:
-                    start = self.plan.place[i][1]  # type: ignore[index]
-                    pointers.append(pointer("arena", int(start) + offset))  # type: ignore[arg-type]
-                else:
-                    pointers.append(pointer(root, offset * root.dtype.itemsize))
-            body.append(f"  call void @{name}({', '.join(f'ptr {p}' for p in pointers)})")
-        loaded.clear()
-        tick(len(self.groups))
-        for memory, value in self.plan.copies:
-            if self.is_plain(memory):
-                module.declare("@llvm.memcpy.p0.p0.i64", "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
-                source, target = pointer(value, 0), pointer(memory, 0)
-                body.append(
-                    f"  call void @llvm.memcpy.p0.p0.i64(ptr {target}, ptr {source}, i64 {nbytes(memory)}, i1 false)"
-                )
-        self.late = [(m, v) for m, v in self.plan.copies if not self.is_plain(m)]
-        tail = ["  ret i64 0"]
-        if self.calls:
-            tail += ["stop:", "  ret i64 1"]
-        return "\n".join(["define internal i64 @run(ptr %table) #0 {", *body, *tail, "}"])
-
     def is_plain(self, memory: Value) -> bool:
         array = self.program.constants.get(memory)
         return array is None or bool(array.flags.c_contiguous)
-
-    def entry(self) -> str:
-        """A Python builtin: reads the data pointers of the arrays it is given, runs, gives back its ``self``.
-
-        ``self`` is the table (a NumPy array), whose own data pointer stands at the same place.
-        """
-        lines = [
-            f"  %p = getelementptr i8, ptr %self, i64 {_DATA}",
-            "  %table = load ptr, ptr %p, align 8",
-        ]
-        for n in range(len(self.program.inputs) + len(self.program.outputs)):
-            lines += [
-                f"  %a{n} = getelementptr ptr, ptr %args, i64 {n}",
-                f"  %o{n} = load ptr, ptr %a{n}, align 8",
-                f"  %q{n} = getelementptr i8, ptr %o{n}, i64 {_DATA}",
-                f"  %d{n} = load i64, ptr %q{n}, align 8",
-                f"  %s{n} = getelementptr i64, ptr %table, i64 {3 + n}",
-                f"  store i64 %d{n}, ptr %s{n}, align 8",
-            ]
-        lines += [
-            "  %status = call i64 @run(ptr %table)",
-            "  store i64 %status, ptr %table, align 8",
-            "  %count = load i64, ptr %self, align 8",
-            "  %more = add i64 %count, 1",
-            "  store i64 %more, ptr %self, align 8",
-            "  ret ptr %self",
-        ]
-        plain = [
-            "  %status = call i64 @run(ptr %table)",
-            "  store i64 %status, ptr %table, align 8",
-            "  ret void",
-        ]
-        return "\n".join([
-            "define ptr @entry(ptr %self, ptr %args, i64 %n) {", *lines, "}",
-            "define void @plain(ptr %table) {", *plain, "}",
-        ])  # fmt: skip
-
-    def checker(self) -> str:
-        """A Python builtin: whether arrays (and what the recording depended on) are as they were recorded.
-
-        Reads NumPy's array objects: type at 8, number of dims at 24, dims and strides at 32 and 40, dtype at 56.
-        """
-        lines: list[str] = []
-        count = 0
-
-        def v(text: str) -> str:
-            nonlocal count
-            count += 1
-            lines.append(f"  %c{count} = {text}")
-            return f"%c{count}"
-
-        def at(base: str, offset: int) -> str:
-            return v(f"getelementptr i8, ptr {base}, i64 {offset}")
-
-        def need(condition: str) -> None:
-            nonlocal count
-            count += 1
-            lines.append(f"  br i1 {condition}, label %y{count}, label %bad")
-            lines.append(f"y{count}:")
-
-        def need_equal(kind: str, address: str, expected: str) -> None:
-            need(v(f"icmp eq {kind} {v(f'load {kind}, ptr {address}, align 8')}, {expected}"))
-
-        table = v(f"load ptr, ptr {at('%self', _DATA)}, align 8")
-
-        def slot(key: Any) -> str:
-            return v(f"load ptr, ptr {at(table, 8 * self.slots[key])}, align 8")
-
-        need(v(f"icmp eq i64 %n, {len(self.program.inputs)}"))
-        data: dict[Value, str] = {}
-        kind = slot("array type")
-        for n, value in enumerate(self.program.inputs):
-            array = v(f"load ptr, ptr {at('%args', 8 * n)}, align 8")
-            need(v(f"icmp eq ptr {v(f'load ptr, ptr {at(array, 8)}, align 8')}, {kind}"))
-            need_equal("i32", at(array, 24), str(len(value.shape)))
-            need(v(f"icmp eq ptr {v(f'load ptr, ptr {at(array, 56)}, align 8')}, {slot(('dtype', value))}"))
-            if value.shape:
-                dims = v(f"load ptr, ptr {at(array, 32)}, align 8")
-                steps = v(f"load ptr, ptr {at(array, 40)}, align 8")
-                size = value.dtype.itemsize
-                for d, (length, step) in enumerate(zip(value.shape, contiguous(value.shape), strict=True)):
-                    need_equal("i64", at(dims, 8 * d), str(length))
-                    if length > 1 and 0 not in value.shape:
-                        need_equal("i64", at(steps, 8 * d), str(step * size))
-            data[value] = v(f"load ptr, ptr {at(array, _DATA)}, align 8")
-        # Words in memory that must hold what they held: pairs (address, value), a null address ends the list.
-        pairs = slot("watched")
-        head = f"w{count}"
-        before = self.last_label(lines)
-        lines.append(f"  br label %{head}a")
-        lines.append(f"{head}a:")
-        lines.append(f"  %wi = phi i64 [0, %{before}], [%wj, %{head}c]")
-        first = v(f"getelementptr [2 x ptr], ptr {pairs}, i64 %wi")
-        place = v(f"load ptr, ptr {first}, align 8")
-        ended = v(f"icmp eq ptr {place}, null")
-        lines.append(f"  br i1 {ended}, label %{head}d, label %{head}b")
-        lines.append(f"{head}b:")
-        now = v(f"load ptr, ptr {place}, align 8")
-        expected = v(f"load ptr, ptr {at(first, 8)}, align 8")
-        test = v(f"icmp eq ptr {now}, {expected}")
-        lines.append(f"  br i1 {test}, label %{head}c, label %bad")
-        lines.append(f"{head}c:")
-        lines.append("  %wj = add i64 %wi, 1")
-        lines.append(f"  br label %{head}a")
-        lines.append(f"{head}d:")
-        for n, check in enumerate(self.checks):
-            root, offset, strides = self.storage.refs[check.target]
-            t = {8: "i64", 4: "i32", 2: "i16", 1: "i8"}[check.target.dtype.itemsize]
-            base = data[root] if root in data else slot(root)
-            total = math.prod(check.target.shape)
-            if total == 0:
-                continue
-            before = self.last_label(lines)
-            lines += [f"  br label %t{n}", f"t{n}:", f"  %ti{n} = phi i64 [0, %{before}], [%tj{n}, %u{n}]"]
-            index, below = v(f"add i64 0, {offset}"), total
-            for m, step in zip(check.target.shape, strides, strict=True):
-                below //= m
-                part = v(f"urem i64 {v(f'udiv i64 %ti{n}, {below}')}, {m}")
-                index = v(f"add i64 {index}, {v(f'mul i64 {part}, {step}')}")
-            entry = v(f"load {t}, ptr {v(f'getelementptr {t}, ptr {base}, i64 {index}')}, align 1")
-            fine = v(f"icmp ult {t} {v(f'sub {t} {entry}, {check.low}')}, {check.classes - check.low}")
-            if check.ignore is not None:
-                ignored = v(f"icmp eq {t} {entry}, {check.ignore}")
-                if check.plain:
-                    fine = v(f"and i1 {fine}, {v(f'xor i1 {ignored}, true')}")
-                else:
-                    fine = v(f"or i1 {fine}, {ignored}")
-            lines += [
-                f"  br i1 {fine}, label %u{n}, label %bad", f"u{n}:", f"  %tj{n} = add i64 %ti{n}, 1",
-                f"  %tc{n} = icmp ult i64 %tj{n}, {total}", f"  br i1 %tc{n}, label %t{n}, label %z{n}", f"z{n}:",
-            ]  # fmt: skip
-        tail: list[str] = []
-        for label, name in (("", "yes"), ("bad:", "no")):
-            if label:
-                tail.append(label)
-            i = len(tail)
-            tail += [
-                f"  %r{i}a = getelementptr i8, ptr {table}, i64 {8 * self.slots[name]}",
-                f"  %r{i}b = load ptr, ptr %r{i}a, align 8",
-                f"  %r{i}c = load i64, ptr %r{i}b, align 8",
-                f"  %r{i}d = add i64 %r{i}c, 1",
-                f"  store i64 %r{i}d, ptr %r{i}b, align 8",
-                f"  ret ptr %r{i}b",
-            ]
-        return "\n".join(["define ptr @check(ptr %self, ptr %args, i64 %n) {", "start:", *lines, *tail, "}"])
-
-    @staticmethod
-    def last_label(lines: list[str]) -> str:
-        """The block that the last line of the text is in."""
-        for line in reversed(lines):
-            if not line.startswith(" "):
-                return line[:-1]
-        return "start"
 
     # -- loading ---------------------------------------------------------------------------------------------------
 
@@ -440,6 +236,10 @@ class Step:
         self.yes, self.no = object(), object()
         self.table[self.slots["yes"]], self.table[self.slots["no"]] = id(self.yes), id(self.no)
         self.table[self.slots["array type"]] = id(np.ndarray)
+        self.table[self.slots["threads"]] = threads.cell.ctypes.data
+        if any(len(parts) > 1 for parts in self.kernels):
+            pool = workers.pool()
+            self.table[self.slots["fork"]], self.table[self.slots["pool"]] = pool.fork, pool.address
         for v in self.program.inputs:
             self.table[self.slots["dtype", v]] = id(np.dtype(v.dtype.str))
         self.watch([])
@@ -464,6 +264,8 @@ class Step:
 
     def check_plain(self, *arrays: Any) -> Any:
         """What the native check does, in Python."""
+        if threads.get() != self.threads:
+            return self.no
         for v, a in zip(self.program.inputs, arrays, strict=True):
             if type(a) is not np.ndarray or a.shape != v.shape or a.dtype != v.dtype or not a.flags.c_contiguous:
                 return self.no

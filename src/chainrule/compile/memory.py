@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ..errors import OpError
 from ..graph.program import Value
 from .groups import ALONE, PRODUCTS, Group
+from .nest import Kernel
 from .nodes import Access, Storage, contiguous
 
 __all__ = ["Plan", "make_plan"]
@@ -158,6 +159,12 @@ def verify(plan: Plan) -> None:
 
 
 def scratch_place(plan: Plan, group: int) -> int:
+    """Where a group's scratch memory starts in the arena."""
     place = plan.place[group]  # type: ignore[index]
     assert isinstance(place[1], int)
     return place[1]
+
+
+def scratch_bytes(kernel: Kernel) -> int:
+    """What a kernel's scratch memory takes in the arena."""
+    return (kernel.scratch + ALIGN - 1) // ALIGN * ALIGN

@@ -226,10 +226,10 @@ def report(step: Step) -> Report:
             array[...] = content
     scale = best * 1e6 / max(sum(cycles), 1) if not step.calls else 1e-3
     rows: list[Row] = []
-    for n, (group, (_, kernel)) in enumerate(zip(step.groups, step.kernels, strict=True)):
+    for n, (group, parts) in enumerate(zip(step.groups, step.kernels, strict=True)):
         touched = {v for node in group.nodes for v in node.reads if v not in group.made} | (group.made & step.kept)
         moved = sum(math.prod(v.shape) * v.dtype.itemsize for v in touched)
-        rows.append(Row(title(step, n), moved, kernel.flops if kernel is not None else 0, cycles[n] * scale))
+        rows.append(Row(title(step, n), moved, sum(kernel.flops for _, kernel in parts), cycles[n] * scale))
     fallbacks: list[tuple[str, str]] = []
     for call in step.calls:
         place = call.node.instr.place

@@ -1,0 +1,147 @@
+"""Several threads: the same numbers, no part left out, and no harm from forks or changes of their number."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from tests.compile.programs import record, run
+
+import chainrule as torch
+from chainrule.compile import split, workers
+
+RNG = np.random.default_rng(0)
+pytestmark = pytest.mark.skipif(not workers.available(), reason="the pool is made of POSIX threads")
+
+
+@pytest.fixture(params=[2, 3])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def everything(monkeypatch):
+    """Split whatever can be split, however small."""
+    monkeypatch.setattr(split, "WORTH", 0.0)
+
+
+PROGRAMS = {
+    "product": (lambda a, b: torch.relu(a @ b.T + 1), [(97, 64), (33, 64)]),
+    "transposed": (lambda a, b: a.T @ b, [(200, 96), (200, 40)]),
+    "batched": (lambda a, b: torch.softmax(a @ b.mT, -1), [(6, 4, 32, 16), (6, 4, 32, 16)]),
+    "one B for a batch": (lambda a, b: a @ b + b[0], [(8, 16, 24), (24, 24)]),
+    "rows": (lambda a: torch.nn.functional.layer_norm(a, (48,)), [(64, 48)]),
+    "chain": (lambda a: (a.exp() + 1).log().tanh(), [(16, 4, 33)]),
+    "over columns": (lambda a: a.amax(0), [(30, 40)]),
+    "other shapes": (lambda a: (a * 2).reshape(8, 4, 32).sum(-1), [(32, 32)]),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_parts_give_what_the_whole_gives(name, threads, everything):
+    f, shapes = PROGRAMS[name]
+    arrays = [RNG.normal(size=s).astype(np.float32) for s in shapes]
+    program, _ = record(f, arrays)
+    (got,), step = run(program, arrays)
+    assert step.threads == threads
+    torch.set_num_threads(1)
+    (alone,), whole = run(program, arrays)
+    assert max(len(parts) for parts in whole.kernels) == 1
+    np.testing.assert_array_equal(got, alone)
+    if name not in ("over columns",):
+        assert any(len(parts) == threads for parts in step.kernels)
+
+
+def training(optimizer):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(40, 64), torch.nn.GELU(), torch.nn.LayerNorm(64), torch.nn.Linear(64, 10)
+    )
+    opt = getattr(torch.optim, optimizer)(model.parameters(), lr=0.01)
+
+    @torch.compile
+    def step(x, y):
+        opt.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        opt.step()
+        return loss
+
+    return step
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_training_gives_the_same_losses_to_the_bit(optimizer, threads, everything):
+    x, y = torch.tensor(RNG.normal(size=(60, 40)).astype(np.float32)), torch.tensor(RNG.integers(0, 10, 60))
+    step = training(optimizer)
+    several = [step(x, y).item() for _ in range(6)]
+    torch.set_num_threads(1)
+    step = training(optimizer)
+    assert several == [step(x, y).item() for _ in range(6)]
+
+
+def test_the_number_may_change_between_steps(everything):
+    x, y = torch.tensor(RNG.normal(size=(60, 40)).astype(np.float32)), torch.tensor(RNG.integers(0, 10, 60))
+    before = torch.get_num_threads()
+    try:
+        step, losses = training("SGD"), []
+        for count in (2, 1, 3, 2, 2, 1):
+            torch.set_num_threads(count)
+            losses.append(step(x, y).item())
+        step = training("SGD")
+        # A change records again, and what records runs eagerly, whose sums round differently.
+        np.testing.assert_allclose(losses, [step(x, y).item() for _ in range(6)], rtol=1e-6)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_sleeping_threads_wake(threads, everything):
+    import time
+
+    arrays = [RNG.normal(size=(64, 64)).astype(np.float32)] * 2
+    program, _ = record(lambda a, b: a @ b, arrays)
+    for pause in (0.0, 0.05, 0.0):  # longer than they spin
+        time.sleep(pause)
+        (got,), _ = run(program, arrays)
+        np.testing.assert_allclose(got, arrays[0] @ arrays[1], rtol=1e-4, atol=1e-4)
+
+
+SCRIPT = """
+import os, sys
+import numpy as np
+import chainrule as torch
+from chainrule.compile import split
+split.WORTH = 0.0
+torch.set_num_threads(2)
+f = torch.compile(lambda a: (a @ a).relu())
+a = torch.tensor(np.random.default_rng(0).normal(size=(64, 64)))
+first = f(a).numpy()
+child = os.fork()
+if child == 0:
+    same = np.array_equal(f(a).numpy(), first)  # without threads: they stayed behind
+    os._exit(0 if same else 3)
+assert os.waitpid(child, 0)[1] == 0
+assert np.array_equal(f(a).numpy(), first)
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_and_the_end_of_the_program():
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(SCRIPT)], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert (run.returncode, run.stdout.strip()) == (0, "done"), run.stderr
+
+
+def test_bad_numbers_are_refused():
+    with pytest.raises(RuntimeError, match="set_num_threads expects a positive integer"):
+        torch.set_num_threads(0)
+    with pytest.raises(TypeError, match="set_num_threads expects an int, but got str"):
+        torch.set_num_threads("2")
