@@ -142,3 +142,61 @@ def test_a_single_entry_put_into_zeros():
     expected = np.array([0, 2 * x[1] * x[1], 0])
     np.testing.assert_allclose(f(torch.tensor(x)).numpy(), expected, rtol=1e-6)
     np.testing.assert_allclose(f(torch.tensor(x)).numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (17, 23), (33, 40), (64, 9), (9, 64), (5, 40, 33), (3, 8, 200)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint8, np.bool_])
+def test_transposed_operands_in_tiles(shape, dtype):
+    a, b = ((RNG.normal(size=shape) * 3).astype(dtype) for _ in range(2))
+    turned = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
+
+    def f(a, b):
+        p, q = a.permute(turned), b.permute(turned)
+        flat = b.reshape([shape[i] for i in turned])
+        return [p.contiguous(), torch.where(p > q, p, q), torch.where(p == flat, flat, q)]
+
+    program, expected = record(f, [a, b])
+    got, step = run(program, [a, b])
+    assert not step.calls
+    for g, e in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(g, e)
+
+
+@pytest.mark.parametrize("name", ["amax", "amin", "sum", "prod"])
+@pytest.mark.parametrize("shape", [(50, 3), (7, 40), (33, 500), (4, 9, 70)])
+def test_reductions_over_leading_axes_share_a_kernel_with_what_they_reduce(name, shape):
+    (x,) = arrays(shape)
+
+    def f(x):
+        y = torch.exp(x * 0.1)
+        return [torch.prod(y, 0) if name == "prod" else getattr(y, name)(0), y * 2]
+
+    program, expected = record(f, [x])
+    got, step = run(program, [x])
+    assert len(step.groups) == (1 if shape[-1] >= 4 else 2)  # few columns: rows in lanes would stand empty
+    for g, e in zip(got, expected, strict=True):
+        np.testing.assert_allclose(g, e, rtol=2e-6)
+
+
+@pytest.mark.parametrize("n", [1000, 1025, 4096, 33_000, 1_000_003])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_sums_are_as_accurate_as_numpys_pairwise_ones(n, offset):
+    for seed in range(3):
+        x = (np.random.default_rng(seed).normal(size=(2, n)) + offset).astype(np.float32)
+        exact = x.astype(np.float64).sum(1)
+        program, expected = record(lambda x: [x.sum(1), x.sum()], [x])
+        (rows, everything), _ = run(program, [x])
+        # The bound that NumPy's algorithm has: 16 sequential steps, 8 partial sums, and a tree above blocks of 128.
+        bound = (16 + 3 + np.log2(n / 128 + 1)) * 2**-24 * np.abs(x.astype(np.float64)).sum(1)
+        assert (np.abs(rows - exact) <= np.maximum(np.abs(expected[0] - exact), bound)).all()
+        assert abs(everything - exact.sum()) <= max(abs(float(expected[1]) - exact.sum()), bound.sum())
+
+
+def test_nan_comes_out_of_maxima_wherever_it_stands():
+    for place in (0, 1, 7, 8, 30, 63, 69):
+        x = RNG.normal(size=(3, 70)).astype(np.float32)
+        x[1, place] = np.nan
+        program, expected = record(lambda x: [x.amax(1), x.amin(1), x.amax(0), x.amin(), torch.maximum(x, x[1])], [x])
+        got, _ = run(program, [x])
+        for g, e in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(g, e)

@@ -180,9 +180,13 @@ class _Loops(Nest):
         vectors = self.whole + bool(self.rest)
         self.unrolled = len(self.inner) == 1 and vectors <= UNROLL and vectors * len(g.nodes) <= 256
         self.prepare_ends(vectors)
+        turned = self.transposed()
         with contextlib.ExitStack() as stack:
-            index = [stack.enter_context(self.loop(n)) for n in self.outer]
-            self.emit_row(index)
+            index = [stack.enter_context(self.loop(n)) for n in (self.outer[:-1] if turned else self.outer)]
+            if turned:
+                self.emit_tiles(index, turned)
+            else:
+                self.emit_row(index)
         self.finish_ends()
         body = self.finish()
         flops = math.prod(g.shape) * len(g.nodes)
@@ -235,15 +239,73 @@ class _Loops(Nest):
                 pointer = self.b.gep(f"%p{arg.param}", str(j * self.lanes), kind)
                 self.b.store(value, pointer, None if active == self.lanes else self.b.mask(active))
 
-    def emit_row(self, index: list[str]) -> None:
-        for a in self.args:
-            if a.level == "none" or a.param < 0:
-                a.base = "" if a.param < 0 else f"%p{a.param}"
-                if a.param == -1:
-                    a.base = self.offset(list(zip(index, a.outer, strict=True)))
+    def transposed(self) -> list[int]:
+        """The operands that are contiguous along the last outer dim only, where going through tiles pays."""
+        if self.group.split is not None or not self.outer or len(self.inner) != 1:
+            return []
+        if self.outer[-1] < self.lanes or self.last < self.lanes or self.coordinate:
+            return []
+        reads = {
+            n for n in self.arg_of.values() if self.args[n].outer[-1] == 1 and self.args[n].inner[-1] not in (-1, 0, 1)
+        }
+        return sorted(reads) if all(self.args[n].inner[-1] == 1 for n in self.store_of.values()) else []
+
+    def emit_tiles(self, index: list[str], turned: list[int]) -> None:
+        """Tiles of lanes × lanes entries, two each way so that whole lines of the cache are used up; then the rows that
+        are left over."""
+        lanes, rows = self.lanes, self.outer[-1]
+        for step, start, stop in self.stripes(rows):
+            if step == 1:
+                with self.loop(stop - start) as i:
+                    self.emit_row([*index, self.moved(i, start, 0)])
                 continue
-            offset = self.offset(list(zip(index, a.outer, strict=True)))
-            a.base = f"%p{a.param}" if offset == "0" else self.s.gep(f"%p{a.param}", offset, a.kind)
+            with self.loop(stop - start, step) as i:
+                for width, left, right in self.stripes(self.last):
+                    if width == 1:
+                        with self.loop(step, lanes) as di:
+                            self.emit_tile([*index, self.moved(i, di, start)], str(left), right - left, turned)
+                        continue
+                    with (
+                        self.loop(right - left, width) as j,
+                        self.loop(step, lanes) as di,
+                        self.loop(width, lanes) as dj,
+                    ):
+                        self.emit_tile([*index, self.moved(i, di, start)], self.moved(j, dj, left), None, turned)
+
+    def stripes(self, n: int) -> list[tuple[int, int, int]]:
+        """(step, start, stop): pairs of vectors, then a vector, then single entries."""
+        out: list[tuple[int, int, int]] = []
+        at = 0
+        for step in (2 * self.lanes, self.lanes, 1):
+            stop = at + (n - at) // step * step
+            if stop > at:
+                out.append((step, at, stop))
+            at = stop
+        return out
+
+    def emit_tile(self, index: list[str], at: str, active: int | None, turned: list[int]) -> None:
+        """Rows index[-1] …, columns ``at`` …: transposed operands are read along the rows and turned in registers."""
+        lanes, b = self.lanes, self.b
+        self.emit_bases(index)
+        blocks: dict[int, list[Val]] = {}
+        for n in turned:
+            arg = self.args[n]
+            memory = "u8" if arg.kind == "i1" else arg.kind
+            columns = [
+                b.load(self.pointer(arg, [], self.moved(at, 0, c)), memory)
+                if active is None or c < active else Val(memory, "zeroinitializer")
+                for c in range(lanes)
+            ]  # fmt: skip
+            block = turn(b, columns)
+            blocks[n] = [b.cmp("ne", r, b.const("u8", 0)) for r in block] if arg.kind == "i1" else block
+        for r in range(lanes):
+            if r:
+                self.emit_bases([*index[:-1], self.moved(index[-1], r, 0)])
+            self.row_values, self.splats, self.saved = {}, {}, {}
+            self.emit_vector(0, self.full_at[0], [], at, active, {}, {}, 0, None, {n: blocks[n][r] for n in turned})
+
+    def emit_row(self, index: list[str]) -> None:
+        self.emit_bases(index)
         self.row_values: dict[Value, Val] = {}
         self.splats: dict[Any, Val] = {}
         self.saved: dict[tuple[Value, int], Val] = {}
@@ -253,6 +315,16 @@ class _Loops(Nest):
                 self.emit_row_node(node)
             if p in self.full_at:
                 self.emit_phase(p, self.full_at[p])
+
+    def emit_bases(self, index: list[str]) -> None:
+        for a in self.args:
+            if a.level == "none" or a.param < 0:
+                a.base = "" if a.param < 0 else f"%p{a.param}"
+                if a.param == -1:
+                    a.base = self.offset(list(zip(index, a.outer, strict=True)))
+                continue
+            offset = self.offset(list(zip(index, a.outer, strict=True)))
+            a.base = f"%p{a.param}" if offset == "0" else self.s.gep(f"%p{a.param}", offset, a.kind)
 
     def emit_row_node(self, node: Node) -> None:
         s = self.s
@@ -458,10 +530,11 @@ class _Loops(Nest):
     def emit_vector(
         self, p: int, nodes: list[Node], index: list[str], at: str, active: int | None,
         cells: dict[Node, list[str]], wide: dict[Node, str], u: int, slot: int | None,
+        given: dict[int, Val] | None = None,
     ) -> None:  # fmt: skip
         b = self.b
         here: dict[Value, Val] = {}
-        loaded: dict[int, Val] = {}
+        loaded: dict[int, Val] = {**given} if given else {}
         for node in nodes:
             args: list[Any] = []
             for i, a in enumerate(node.args):
@@ -532,6 +605,24 @@ class _Loops(Nest):
         t = b.ty(kind)
         old = b.put(kind, f"load {t}, ptr {cell}, align 64")
         b.line(f"store {t} {self.merge(b, node.name, old, value).text}, ptr {cell}, align 64")
+
+
+def turn(b: Builder, rows: list[Val]) -> list[Val]:
+    """Transpose a square of vectors in registers."""
+    lanes, kind = len(rows), rows[0].kind
+    t, r = b.ty(kind), list(rows)
+    d = lanes // 2
+    while d:
+        for n in range(lanes):
+            if n & d:
+                continue
+            low = ", ".join(f"i32 {x if not x & d else lanes + x - d}" for x in range(lanes))
+            high = ", ".join(f"i32 {x + d if not x & d else lanes + x}" for x in range(lanes))
+            p, q = r[n].text, r[n + d].text
+            r[n] = b.put(kind, f"shufflevector {t} {p}, {t} {q}, <{lanes} x i32> <{low}>")
+            r[n + d] = b.put(kind, f"shufflevector {t} {p}, {t} {q}, <{lanes} x i32> <{high}>")
+        d //= 2
+    return r
 
 
 def emit_loops(module: Module, group: Group, keep: set[Value], vector_bytes: int) -> Kernel:

@@ -86,8 +86,11 @@ def _maximum(b: Builder, a: list[Val], p: dict[str, Any], more: str = "ogt") -> 
     if _is_number(y):
         # y where it is at least as large, x otherwise, which includes NaN: a comparison and a blend.
         return b.select(b.cmp({"ogt": "ole", "olt": "oge"}[more], x, y), y, x)
-    # The first choice is one machine instruction (y where either is NaN); then NaN in x wins, as in NumPy.
-    return b.select(b.cmp("uno", x, x), x, b.select(b.cmp(more, x, y), x, y))
+    # The choice is one machine instruction (y where either is NaN). Then NaN in x wins, as in NumPy: a NaN of ones
+    # only, so that it is the comparison's own bits that are laid over.
+    integer = "i32" if x.kind == "f32" else "i64"
+    nan = b.bitcast(b.const(integer, -1), x.kind)
+    return b.select(b.cmp("uno", x, x), nan, b.select(b.cmp(more, x, y), x, y))
 
 
 def _is_number(x: Val) -> bool:
