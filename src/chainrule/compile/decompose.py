@@ -17,7 +17,7 @@ from ..core.state import state
 from ..core.variable import wrap
 from ..graph.program import Instr, Program, Value
 from ..graph.trace import Recorder
-from . import pools  # noqa: F401 - registers its formulas
+from . import pools, recurrent  # noqa: F401 - they register their formulas
 from .formulas import FORMULAS, formula
 from .formulas import call as _call
 from .formulas import mean_of as _mean_of
