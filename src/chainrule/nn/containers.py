@@ -189,6 +189,10 @@ class ModuleList(_Numbered):
             self.append(module)
         return self
 
+    def insert(self, index: int, module: Module) -> None:
+        """Put ``module`` before the one at ``index``."""
+        super().insert(index, module)
+
     def __repr__(self) -> str:
         """Runs of equal children are shown once, as in PyTorch."""
         shown = [repr(module) for module in self]
@@ -344,8 +348,6 @@ class ParameterDict(Module):
         return key
 
     def __getitem__(self, key: str) -> Any:
-        if key not in self._keys:
-            raise KeyError(key)
         return getattr(self, self._checked(key))
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -414,7 +416,7 @@ class ParameterDict(Module):
 
     def update(self, parameters: Any) -> None:
         """Add parameters from a mapping or from (name, parameter) pairs."""
-        for key, value in _pairs(parameters, "ParameterDict", "parameters"):
+        for key, value in _pairs(parameters, "ParametersDict", "parameters"):
             self[key] = value
 
     def __or__(self, other: Any) -> Any:

@@ -11,11 +11,23 @@ from ..core import dtypes, inplace
 from ..core.live import gradient_read, gradient_set
 from ..core.state import state
 from ..core.variable import Variable, wrap
-from .module_hooks import HookedModule, call_hooked, global_hooks
+from .module_hooks import (
+    HookedModule,
+    call_hooked,
+    global_hooks,
+    register_module_backward_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+)
 from .module_state import StatefulModule
 from .parameter import Buffer, Parameter, held, hold, is_lazy
 
-__all__ = ["Module"]
+__all__ = [
+    "Module", "register_module_backward_hook", "register_module_forward_hook", "register_module_forward_pre_hook",
+    "register_module_full_backward_hook", "register_module_full_backward_pre_hook",
+]  # fmt: skip
 
 T = TypeVar("T", bound="Module")
 
@@ -52,6 +64,7 @@ class Module(StatefulModule, HookedModule):
 
     training: bool
     dump_patches = False
+    T_destination = TypeVar("T_destination", bound="dict[str, Any]")
     call_super_init = False
     _parameters: dict[str, Any]
     _buffers: dict[str, Any]
@@ -251,6 +264,8 @@ class Module(StatefulModule, HookedModule):
         """Put ``module`` at a dotted path, in place of what is there."""
         if target == "":
             raise ValueError("Cannot set the submodule without a target name!")
+        if not isinstance(module, Module):
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
         path, _, name = target.rpartition(".")
         parent = self.get_submodule(path)
         if strict and not hasattr(parent, name):
@@ -435,6 +450,10 @@ class Module(StatefulModule, HookedModule):
         """Floating point parameters and buffers to float64."""
         return self.to(dtypes.float64)
 
+    def bfloat16(self: T) -> T:
+        """Floating point parameters and buffers to bfloat16."""
+        return self.to(dtypes.bfloat16)
+
     def half(self: T) -> T:
         """Floating point parameters and buffers to float16."""
         return self.to(dtypes.float16)
@@ -442,6 +461,14 @@ class Module(StatefulModule, HookedModule):
     def cpu(self: T) -> T:
         """The module itself: it is on the CPU."""
         return self
+
+    def to_empty(self: T, *, device: Any, recurse: bool = True) -> T:
+        """Give parameters and buffers new memory on a device (the CPU), without their values."""
+        _parse_to((device,), {})
+        return self._apply(lambda t: wrap(np.empty_like(t._array)), recurse)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Accepted, without effect: ``chainrule.compile(step)`` compiles whole steps."""
 
     def cuda(self: T, device: Any = None) -> T:
         """Refused: chainrule runs on the CPU."""

@@ -21,6 +21,8 @@ class _GlobalHooks:
         self.forward: dict[int, Any] = {}
         self.backward: dict[int, Any] = {}
         self.backward_pre: dict[int, Any] = {}
+        self.with_kwargs: set[int] = set()
+        self.always: set[int] = set()
 
     def __bool__(self) -> bool:
         return bool(self.pre or self.forward or self.backward or self.backward_pre)
@@ -92,13 +94,53 @@ class HookedModule:
 
         A returned tuple replaces ``grad_input``.
         """
+        return self._register_backward(hook, prepend, True)
+
+    def _register_backward(self, hook: Any, prepend: bool, full: bool) -> RemovableHandle:
+        if self.__dict__.setdefault("_is_full_backward_hook", full) is not full and self._backward_hooks:
+            raise RuntimeError(
+                "Cannot use both regular backward hooks and full backward hooks on a single Module. Please use only "
+                "one of them."
+            )
+        self.__dict__["_is_full_backward_hook"] = full
         return self._register(self._backward_hooks, hook, prepend)
 
-    register_backward_hook = register_full_backward_hook
+    def register_backward_hook(self, hook: Any) -> RemovableHandle:
+        """The older name of ``register_full_backward_hook``; a module has hooks of one name only."""
+        return self._register_backward(hook, False, False)
 
     def register_full_backward_pre_hook(self, hook: Any, prepend: bool = False) -> RemovableHandle:
         """Call ``hook(module, grad_output)`` before the module's own backward; a returned tuple replaces it."""
         return self._register(self._backward_pre_hooks, hook, prepend)
+
+
+def register_module_forward_pre_hook(hook: Any) -> RemovableHandle:
+    """Call ``hook(module, args)`` before the forward of every module."""
+    return add_hook(global_hooks.pre, hook)
+
+
+def register_module_forward_hook(hook: Any, *, with_kwargs: bool = False, always_call: bool = False) -> RemovableHandle:
+    """Call ``hook(module, args, output)`` after the forward of every module."""
+    handle = add_hook(global_hooks.forward, hook)
+    for wanted, marks in ((with_kwargs, global_hooks.with_kwargs), (always_call, global_hooks.always)):
+        if wanted:
+            marks.add(handle.id)
+    return handle
+
+
+def register_module_full_backward_pre_hook(hook: Any) -> RemovableHandle:
+    """Call ``hook(module, grad_output)`` before the backward of every module."""
+    return add_hook(global_hooks.backward_pre, hook)
+
+
+def register_module_full_backward_hook(hook: Any) -> RemovableHandle:
+    """Call ``hook(module, grad_input, grad_output)`` after the backward of every module."""
+    return add_hook(global_hooks.backward, hook)
+
+
+def register_module_backward_hook(hook: Any) -> RemovableHandle:
+    """The older name of ``register_module_full_backward_hook``."""
+    return add_hook(global_hooks.backward, hook)
 
 
 def call_hooked(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -128,7 +170,7 @@ def call_hooked(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
         result = module.forward(*args, **kwargs)
         for key, hook in (*global_hooks.forward.items(), *module._forward_hooks.items()):
             done.add(key)
-            with_kwargs = key in module._forward_hooks_with_kwargs
+            with_kwargs = key in module._forward_hooks_with_kwargs or key in global_hooks.with_kwargs
             changed = hook(module, args, kwargs, result) if with_kwargs else hook(module, args, result)
             if changed is not None:
                 result = changed
@@ -136,10 +178,10 @@ def call_hooked(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
             result = entry.leave(result)
         return result
     except Exception:
-        for key in module._forward_hooks_always_called:
-            hook = module._forward_hooks.get(key)
+        for key in (*global_hooks.always, *module._forward_hooks_always_called):
+            hook = global_hooks.forward.get(key) or module._forward_hooks.get(key)
             if hook is not None and key not in done:
-                if key in module._forward_hooks_with_kwargs:
+                if key in module._forward_hooks_with_kwargs or key in global_hooks.with_kwargs:
                     hook(module, args, kwargs, result)
                 else:
                     hook(module, args, result)

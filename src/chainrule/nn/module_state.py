@@ -14,6 +14,10 @@ from ..core.variable import Variable, wrap
 __all__ = ["StatefulModule", "IncompatibleKeys"]
 
 EXTRA = "_extra_state"
+_NEVER = (
+    "Reached a code path in Module.{}_extra_state() that should never be called. Please file an issue at "
+    "https://github.com/pytorch/pytorch/issues/new?template=bug-report.yml to report this bug."
+)
 
 
 class IncompatibleKeys(NamedTuple):
@@ -68,11 +72,11 @@ class StatefulModule:
 
     def get_extra_state(self) -> Any:
         """Override to put more than tensors into the state_dict (with ``set_extra_state``)."""
-        raise RuntimeError("Reached a code path in Module.get_extra_state() that should never be called.")
+        raise RuntimeError(_NEVER.format("get"))
 
     def set_extra_state(self, state: Any) -> None:
         """Override to take back what ``get_extra_state`` gave."""
-        raise RuntimeError("Reached a code path in Module.set_extra_state() that should never be called.")
+        raise RuntimeError(_NEVER.format("set"))
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         for name, p in self._parameters.items():

@@ -20,7 +20,7 @@ _FACES = (
 
 _FAMILIES = (
     "module", "linear", "activation", "normalization", "dropout", "embedding", "loss", "conv", "pooling", "recurrent",
-    "attention", "transformer", "padding", "upsampling", "shape", "containers",
+    "attention", "transformer", "padding", "upsampling", "shape", "containers", "lazy", "adaptive",
 )  # fmt: skip
 
 

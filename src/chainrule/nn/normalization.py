@@ -73,6 +73,24 @@ class _Normalised(Module):
             expected = " or ".join(f"{n}D" for n in self._dims)
             raise ValueError(f"expected {expected} input (got {input.dim()}D input)")
 
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: list[str],
+        unexpected_keys: list[str], error_msgs: list[str],
+    ) -> None:  # fmt: skip
+        version = local_metadata.get("version")
+        if version is None or version < 2:
+            self._take_old_state(state_dict, prefix, error_msgs)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+    def _take_old_state(self, state_dict: Any, prefix: str, error_msgs: list[str]) -> None:
+        """A state_dict from before version 2 does not count batches."""
+        if self.track_running_stats:
+            key = prefix + "num_batches_tracked"
+            if key not in state_dict:
+                state_dict[key] = self.num_batches_tracked
+
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
@@ -220,6 +238,23 @@ class _InstanceNorm(_Normalised):
             self.eps,
         )
         return y if batched else y.squeeze(0)
+
+    def _take_old_state(self, state_dict: Any, prefix: str, error_msgs: list[str]) -> None:
+        """A state_dict from before version 2 has statistics although these layers no longer keep them."""
+        found = [key for key in ("running_mean", "running_var") if prefix + key in state_dict]
+        if self.track_running_stats or not found:
+            return
+        kind = type(self).__name__
+        names = " and ".join(f'"{name}"' for name in found)
+        error_msgs.append(
+            f"Unexpected running stats buffer(s) {names} for {kind} with track_running_stats=False. If state_dict is a "
+            f"checkpoint saved before 0.4.0, this may be expected because {kind} does not track running stats by "
+            "default since 0.4.0. Please remove these keys from state_dict. If the running stats are actually needed, "
+            f"instead set track_running_stats=True in {kind} to enable them. See the documentation of {kind} for "
+            "details."
+        )
+        for key in found:
+            state_dict.pop(prefix + key)
 
 
 class InstanceNorm1d(_InstanceNorm):

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core import dtypes
 from ..core.variable import Variable, wrap
+from ..errors import DtypeError
 from ..functions.conversion import rebuild
 from ..tensor import Tensor
 
@@ -45,7 +46,9 @@ class Parameter(Tensor):
         self._base = None
         self._requires = False
         if requires_grad:
-            self.requires_grad = True  # the setter refuses integers
+            if dtypes.kind(self._array.dtype) != "f":
+                raise DtypeError("Only Tensors of floating point and complex dtype can require gradients")
+            self.requires_grad = True
         return self
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

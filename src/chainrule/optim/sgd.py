@@ -16,8 +16,9 @@ __all__ = ["SGD"]
 class SGD(RuleOptimizer):
     """p ← p − lr · g; with momentum b ← μ·b + (1 − dampening)·g and p ← p − lr · b (Nesterov: g + μ·b in place of b).
 
-    The first b is g itself (with ``differentiable=True`` gradients flow through it, which PyTorch cuts off there). ``weight_decay`` adds weight_decay · p to g. ``foreach`` and ``fused`` are accepted:
-    there is one implementation, and it is fast.
+    The first b is g itself (with ``differentiable=True`` gradients flow through it, which PyTorch cuts off there).
+    ``weight_decay`` adds weight_decay · p to g. ``foreach`` and ``fused`` are accepted: there is one implementation,
+    and it is fast.
 
     >>> import chainrule as torch
     >>> w = torch.nn.Parameter(torch.tensor([1.0]))
