@@ -28,7 +28,7 @@ def test_the_page_is_what_the_code_says():
         (torch, "softmaxx", r"no attribute 'softmaxx'\. Did you mean chainrule\.softmax\?"),
         (torch.nn, "Linaer", r"Did you mean chainrule\.nn\.Linear\?"),
         (torch.nn.functional, "grouped_mm", r"torch\.nn\.functional\.grouped_mm is a part of PyTorch"),
-        (torch.optim, "SparseAdam", r"leaves out \(sparse tensors\)"),
+        (torch, "sspaddmm", r"leaves out \(sparse tensors\)"),
         (torch.linalg, "eig", r"complex numbers"),
     ],
 )

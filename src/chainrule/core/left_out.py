@@ -16,7 +16,7 @@ _WHY = (
         "eigvals", "is_conj", "is_neg", "view_as_real", "resolve",
     )),
     ("sparse tensors", ("sparse", "coalesce", "to_dense", "smm", "hsmm", "dsmm", "hspmm", "spmm", "sspaddmm", "saddmm",
-        "SparseAdam", "crow_", "ccol_", "row_indices", "col_indices", "indices", "values", "is_coalesced",
+        "crow_", "ccol_", "row_indices", "col_indices", "indices", "values", "is_coalesced",
         "dense_dim")),
     ("quantised tensors", ("quant", "qint", "quint", "QInt", "QUInt", "qscheme", "q_", "int_repr", "per_tensor_",
         "per_channel_", "ao", "qat", "float8", "float4", "int1", "int2", "int3", "int4", "int5", "int6", "int7", "uint1", "uint2", "uint3", "uint4",
