@@ -89,6 +89,18 @@ def test_transposed_convolutions_with_any_settings(case, dtype, seed):
     compare(lambda x, w, b: function(x, w, b, **way), arrays, dtype, terms)
 
 
+@pytest.mark.parametrize(("inputs", "outputs", "size", "stride"), [
+    (16, 8, (16, 16), 1), (12, 16, (32, 32), 2), (8, 6, (64, 64), 1), (6, 5, (128, 40), 1), (40, 3, (8, 8), 1),
+])  # fmt: skip
+def test_planes_that_share_cache_sets_and_bands_of_rows(inputs, outputs, size, stride):
+    """Sizes for which rows are copied apart first, and images too large to be worked on as a whole."""
+    rng = np.random.default_rng(0)
+    x, w, b = rng.normal(size=(8, inputs, *size)), rng.normal(size=(outputs, inputs, 3, 3)), rng.normal(size=outputs)
+    function = lambda x, w, b: F.conv2d(x, w, b, stride=stride, padding=1)  # noqa: E731
+    shape = function(torch.tensor(x), torch.tensor(w), torch.tensor(b)).shape
+    compare(function, [x, w, b, rng.normal(size=tuple(shape))], np.float32, 8 * size[0] * size[1])
+
+
 @pytest.mark.parametrize("batch", [8, 6, 5])
 def test_a_network_of_many_layers_stays_in_lanes(batch):
     torch.manual_seed(0)

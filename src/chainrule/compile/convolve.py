@@ -16,7 +16,7 @@ from typing import Any
 from ..graph.program import Value
 from . import native
 from .groups import Group, respread
-from .ir import Module, Val, kind_of
+from .ir import SIZE, Module, Val, kind_of
 from .nest import Kernel, Nest, evaluate
 from .nodes import Access, contiguous
 from .windows import Axis, tiles
@@ -25,6 +25,8 @@ __all__ = ["emit_conv", "emit_conv_weight"]
 
 ENOUGH = 24
 """Multiply-adds in the body of the innermost loop that make its own instructions negligible."""
+BAND = 24576
+"""Entries of the input that are worked on together: 96 KB of float32, a part of the second-level cache."""
 
 
 def tile_shape(channels: int, pixels: int, registers: int) -> tuple[int, int]:
@@ -32,13 +34,13 @@ def tile_shape(channels: int, pixels: int, registers: int) -> tuple[int, int]:
     best = (math.inf, 1, 1)
     for ot in range(1, min(channels, registers - 3) + 1):
         for pt in range(1, min(pixels, registers - 3) + 1):
-            if ot * pt + min(ot, pt) + 1 > registers:
+            if ot * pt + pt + 1 > registers:  # sums, the pixels of a tap, a weight
                 break
             cycles = 0.0
             for _, o in tiles(channels, ot):
                 for _, q in tiles(pixels, pt):
                     # Two fmas and two loads a cycle; a sum waits four cycles for its last addend.
-                    cycles += max(o * q / 2, (o + q) / 2, 4) + 0.3
+                    cycles += max(o * q / 2, (o + q) / 2, 4) + 0.05 * (o + q)
             if cycles < best[0]:
                 best = (cycles, ot, pt)
     return best[1], best[2]
@@ -101,6 +103,44 @@ class _Walk(Nest):
             return ahead
         return self.whole(f"udiv i64 {self.whole(f'add i64 {ahead}, {step - 1}')}, {step}")
 
+    def smaller(self, x: str, y: str) -> str:
+        test = self.whole(f"icmp slt i64 {x}, {y}")
+        return self.whole(f"select i1 {test}, i64 {x}, i64 {y}")
+
+    def larger(self, x: str, y: str) -> str:
+        test = self.whole(f"icmp sgt i64 {x}, {y}")
+        return self.whole(f"select i1 {test}, i64 {x}, i64 {y}")
+
+    def source_rows(self, rows: Axis, t0: str, t1: str) -> tuple[str, str]:
+        """The input rows, first and after the last, that results t0 … t1 read."""
+        low = self.whole(f"add i64 {self.offset([(t0, rows.step)])}, {rows.taps[0][1]}")
+        high = self.whole(f"add i64 {self.offset([(t1, rows.step)])}, {rows.taps[-1][1] + 1 - rows.step}")
+        low = self.bounded(low, 0, rows.size)
+        high = self.bounded(high, 0, rows.size)
+        empty = self.whole(f"icmp slt i64 {high}, {low}")
+        return low, self.whole(f"select i1 {empty}, i64 {low}, i64 {high}")
+
+    def copied(
+        self, target: str, source: str, plane: int, row: int, rows: tuple[str, str], channels: int, to: int
+    ) -> str:
+        """Copy some rows of every channel, ``plane`` apart, to planes ``to`` apart; where row 0 would be there."""
+        self.module.declare("@llvm.memcpy.p0.p0.i64", "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
+        first, last = rows
+        length = self.whole(f"sub i64 {last}, {first}")
+        length = self.whole(f"mul i64 {length}, {row * SIZE[self.kind]}")
+        with self.loop(channels) as c:
+            p = self.near(source, self.kind, 0, [(c, plane), (first, row)])
+            q = self.near(target, self.kind, 0, [(c, to)])
+            self.b.line(f"call void @llvm.memcpy.p0.p0.i64(ptr {q}, ptr {p}, i64 {length}, i1 false)")
+        return self.near(target, self.kind, 0, [(first, -row)])
+
+    def moved(self, i: str, start: int) -> str:
+        return str(start) if i == "0" else self.whole(f"add i64 {i}, {start}") if start else i
+
+    def alike(self, n: int, most: int) -> list[tuple[int, int, int]]:
+        parts = tiles(n, most)
+        return runs(parts, [True] * len(parts))
+
     @contextlib.contextmanager
     def between(self, low: str, high: str) -> Iterator[str]:
         """Emit ``for i in range(low, high)`` around what is emitted inside."""
@@ -121,6 +161,28 @@ class _Walk(Nest):
         self.b.line(f"{following} = add nsw i64 {i}, 1")
         self.b.line(f"br label %{head}")
         self.start(done)
+
+
+def height(rows: Axis, count: int) -> int:
+    """Input rows that ``count`` rows of results read."""
+    return min(rows.size, (count - 1) * rows.step + rows.taps[-1][1] - rows.taps[0][1] + 1)
+
+
+def apart(entries: int, kind: str) -> int:
+    """At least so many entries, in an odd number of cache lines: planes so far apart share no cache sets."""
+    lines = -(-entries * SIZE[kind] // 64)
+    return (lines | 1) * 64 // SIZE[kind]
+
+
+def crowded(plane: int, channels: int, kind: str) -> bool:
+    """Whether so many planes, read at the same place, fight for the sets of the first cache (8 ways of 4 KB)."""
+    return channels > 4 * (4096 // math.gcd(plane * SIZE[kind], 4096))
+
+
+def packed(strides: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether the planes of an array in lanes are contiguous."""
+    width, lanes = shape[-2:]
+    return strides[2:] == (width * lanes if len(shape) == 5 else 0, lanes, 1)
 
 
 def runs(parts: list[tuple[int, int]], alike: list[Any]) -> list[tuple[int, int, int]]:
@@ -186,6 +248,10 @@ class _Conv(_Walk):
         self.w_out, self.w_in = (w.strides[1], w.strides[0]) if transposed else w.strides[:2]
         self.w_row, self.w_column = w.strides[2:]
         self.x_strides = x.strides
+        self.scratch = 0
+        self.copies = packed(x.strides, source) and len(source) == 5 and crowded(x.strides[1], self.reduced, self.kind)
+        if self.copies:
+            self.room = f"%p{self.param(None, 0)}"
         x_param, w_param = self.param(x.root, x.offset), self.param(w.root, w.offset)
         with self.loop(shape[0]) as n, self.loop(groups) as g:
             x_base = self.near(f"%p{x_param}", self.kind, 0, [(n, x.strides[0]), (g, self.reduced * x.strides[1])])
@@ -199,7 +265,7 @@ class _Conv(_Walk):
         taps = math.prod(p["kernel"])
         pixels = math.prod((node.instr.args[0] if transposed else node.out).shape[2:-1])
         flops = 2 * shape[0] * self.lanes * shape[1] * self.reduced * taps * pixels
-        return Kernel(self.finish(), self.params, 0, flops)
+        return Kernel(self.finish(), self.params, self.scratch, flops)
 
     def plane(self, rows: Axis, columns: Axis, channels: int, x: str, w: str) -> None:
         ot, pt = tile_shape(channels, columns.count, self.registers)
@@ -208,17 +274,37 @@ class _Conv(_Walk):
         for start, width in parts:
             pixels = range(start, start + width)
             marks.append(True if all(columns.inside(u, e) for u in pixels for _, e in columns.taps) else None)
-        channel_runs = runs(tiles(channels, ot), [True] * len(tiles(channels, ot)))
-        with self.loop(rows.count) as t:
-            first, last = self.rows_inside(rows, t)
-            for start, width, many in runs(parts, marks):
-                with self.loop(many * width, width) as i:
-                    u = str(start) if i == "0" else self.whole(f"add i64 {i}, {start}") if start else i
+        channel_runs = self.alike(channels, ot)
+        every = runs(parts, marks)
+        if not self.copies or not rows.taps:
+            with self.loop(rows.count) as t:
+                self.row(rows, columns, t, every, channel_runs, x, w)
+            return
+        row, plane = self.x_strides[2], self.x_strides[1]
+        band = next((n for n in range(rows.count, 1, -1) if self.reduced * height(rows, n) * row <= BAND), 1)
+        to = apart(height(rows, band) * row, self.kind)
+        self.scratch = max(self.scratch, self.reduced * to * SIZE[self.kind])
+        with self.loop(rows.count, band) as t0:
+            t1 = self.smaller(self.whole(f"add i64 {t0}, {band}"), str(rows.count))
+            there = self.copied(self.room, x, plane, row, self.source_rows(rows, t0, t1), self.reduced, to)
+            self.x_strides = (self.x_strides[0], to, *self.x_strides[2:])
+            with self.between(t0, t1) as t:
+                self.row(rows, columns, t, every, channel_runs, there, w)
+            self.x_strides = (self.x_strides[0], plane, *self.x_strides[2:])
+
+    def row(
+        self, rows: Axis, columns: Axis, t: str, parts: list[tuple[int, int, int]],
+        channel_runs: list[tuple[int, int, int]], x: str, w: str,
+    ) -> None:  # fmt: skip
+        """One row of results of all channels."""
+        first, last = self.rows_inside(rows, t)
+        for o_start, o_width, o_many in channel_runs:
+            with self.loop(o_many * o_width, o_width) as j:
+                at = self.moved(j, o_start), o_width
+                for start, width, many in parts:
                     known = range(start, start + width) if many == 1 else None
-                    for o_start, o_width, o_many in channel_runs:
-                        with self.loop(o_many * o_width, o_width) as j:
-                            o = str(o_start) if j == "0" else self.whole(f"add i64 {j}, {o_start}") if o_start else j
-                            self.tile(rows, columns, (t, first, last), (u, width, known), (o, o_width), x, w)
+                    with self.loop(many * width, width) as i:
+                        self.tile(rows, columns, (t, first, last), (self.moved(i, start), width, known), at, x, w)
 
     def rows_inside(self, rows: Axis, t: str) -> tuple[str, str]:
         """Which taps of a row of results lie inside the image."""
@@ -376,45 +462,64 @@ class _ConvWeight(_Walk):
         self.b.line(f"call void @llvm.memset.p0.i64(ptr {sums}, i8 0, i64 {size}, i1 false)")
         self.taps = len(rows.taps) * len(columns.taps)
         self.inputs = inputs
+        x_row, y_row = x.strides[2], y.strides[2]
+        plain = len(x_shape) == 5 and packed(x.strides, x_shape) and packed(y.strides, y_shape)
+
+        def fits(n: int) -> bool:
+            return inputs * height(rows, n) * x_row + channels * n * y_row <= 2 * BAND
+
+        band = next((n for n in range(rows.count, 1, -1) if fits(n)), 1) if plain else rows.count
+        whole = band == rows.count and not crowded(x.strides[1], inputs + channels, self.kind)
+        copies = plain and not whole and inputs + channels > 4
+        x_to, y_to = apart(height(rows, band) * x_row, self.kind), apart(band * y_row, self.kind)
+        scratch = (size + 63) // 64 * 64
+        if copies:
+            x_room, y_room = (f"%p{self.param(None, at)}" for at in (scratch, scratch + inputs * x_to * width))
+            scratch += (inputs * x_to + channels * y_to) * width
         with self.loop(x_shape[0]) as n, self.loop(groups) as g:
             x_base = self.near(f"%p{x_param}", self.kind, 0, [(n, x.strides[0]), (g, inputs * x.strides[1])])
             y_base = self.near(f"%p{y_param}", self.kind, 0, [(n, y.strides[0]), (g, channels * y.strides[1])])
             sum_base = self.near(sums, self.kind, 0, [(g, channels * inputs * self.taps * self.lanes)])
-            for o_start, o_width, o_many in self.alike(channels, ot):
-                with self.loop(o_many * o_width, o_width) as j:
-                    o = self.moved(j, o_start)
-                    for c_start, c_width, c_many in self.alike(inputs, ct):
-                        with self.loop(c_many * c_width, c_width) as i:
-                            c = self.moved(i, c_start)
-                            with self.loop(len(rows.taps)) as m:
-                                for k_start, k_width in tiles(len(columns.taps), kt):
-                                    chosen = range(k_start, k_start + k_width)
-                                    self.tile(rows, columns, m, chosen, (o, o_width), (c, c_width),
-                                              x_base, y_base, sum_base)  # fmt: skip
+            with self.loop(rows.count, band) as t0:
+                t1 = str(rows.count)
+                if band < rows.count:
+                    t1 = self.smaller(self.whole(f"add i64 {t0}, {band}"), t1)
+                if copies:
+                    lines = self.source_rows(rows, t0, t1)
+                    x_base = self.copied(x_room, x_base, x.strides[1], x_row, lines, inputs, x_to)
+                    y_base = self.copied(y_room, y_base, y.strides[1], y_row, (t0, t1), channels, y_to)
+                    self.x_strides, self.y_strides = (
+                        (v[0], to, *v[2:]) for v, to in ((x.strides, x_to), (y.strides, y_to))
+                    )
+                for o_start, o_width, o_many in self.alike(channels, ot):
+                    with self.loop(o_many * o_width, o_width) as j:
+                        o = self.moved(j, o_start)
+                        for c_start, c_width, c_many in self.alike(inputs, ct):
+                            with self.loop(c_many * c_width, c_width) as i:
+                                c = self.moved(i, c_start)
+                                with self.loop(len(rows.taps)) as m:
+                                    for k_start, k_width in tiles(len(columns.taps), kt):
+                                        chosen = range(k_start, k_start + k_width)
+                                        self.tile(rows, columns, (m, t0, t1), chosen, (o, o_width), (c, c_width),
+                                                  x_base, y_base, sum_base)  # fmt: skip
         self.total(sums, f"%p{out}", entries)
         flops = 2 * x_shape[0] * self.lanes * entries * math.prod(y_shape[2:-1])
-        return Kernel(self.finish(), self.params, size, flops)
-
-    def alike(self, n: int, most: int) -> list[tuple[int, int, int]]:
-        parts = tiles(n, most)
-        return runs(parts, [True] * len(parts))
-
-    def moved(self, i: str, start: int) -> str:
-        return str(start) if i == "0" else self.whole(f"add i64 {i}, {start}") if start else i
+        return Kernel(self.finish(), self.params, scratch, flops)
 
     def tile(
-        self, rows: Axis, columns: Axis, m: str, chosen: range, channels: tuple[str, int], inputs: tuple[str, int],
-        x: str, y: str, sums: str,
+        self, rows: Axis, columns: Axis, row: tuple[str, str, str], chosen: range, channels: tuple[str, int],
+        inputs: tuple[str, int], x: str, y: str, sums: str,
     ) -> None:  # fmt: skip
-        (o, o_width), (c, c_width) = channels, inputs
+        (m, t0, t1), (o, o_width), (c, c_width) = row, channels, inputs
         cells = [[[self.cells(1)[0] for _ in chosen] for _ in range(c_width)] for _ in range(o_width)]
         e0 = rows.taps[0][1]
         e_step = rows.taps[1][1] - e0 if len(rows.taps) > 1 else 0
-        first, last = "0", str(rows.count)
+        first, last = t0, t1
         if not all(rows.inside(t, e) for t in (0, rows.count - 1) for _, e in rows.taps):
             at = self.offset([(m, e_step)])
-            first = self.first(self.whole(f"sub i64 {-e0}, {at}"), rows.step, rows.count)
-            last = self.first(self.whole(f"sub i64 {rows.size - e0}, {at}"), rows.step, rows.count)
+            inside = self.first(self.whole(f"sub i64 {-e0}, {at}"), rows.step, rows.count)
+            first = self.larger(t0, inside)
+            last = self.smaller(self.first(self.whole(f"sub i64 {rows.size - e0}, {at}"), rows.step, rows.count), t1)
         taps = [columns.taps[k][1] for k in chosen]
         inside = [u for u in range(columns.count) if all(columns.inside(u, e) for e in taps)]
         middle = range(inside[0], inside[-1] + 1) if inside else range(0)

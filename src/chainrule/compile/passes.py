@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.op import registry
 from ..graph.program import Instr, Program, Value
 
 __all__ = ["drop", "fold", "lower", "share", "simplify", "stages"]
@@ -62,6 +63,19 @@ def fold(program: Program, frozen: set[Value]) -> Program:
     return out
 
 
+def _masked(instr: Instr, made: dict[Value, Instr]) -> tuple[Value, Value] | None:
+    """(mask, g) of a product of g with a mask cast to numbers: as a choice, the mask is kept in bytes."""
+    if instr.op.name != "mul" or instr.outs[0].dtype.kind != "f":
+        return None
+    for mask, g in (instr.args, instr.args[::-1]):
+        maker = made.get(mask) if isinstance(mask, Value) and isinstance(g, Value) else None
+        if maker is None or maker.op.name != "cast" or maker.args[0].dtype != np.bool_:
+            continue
+        if g.shape == instr.outs[0].shape and g.dtype == instr.outs[0].dtype:
+            return maker.args[0], g
+    return None
+
+
 def simplify(program: Program) -> Program:
     """Algebra that changes no bit: x · 1, x / 1, x¹, −(−x), a cast to the same dtype, a copy of a value."""
     mapping: dict[Value, Any] = {}
@@ -99,6 +113,13 @@ def simplify(program: Program) -> Program:
         if isinstance(same, Value) and same.shape == out.shape and same.dtype == out.dtype:
             mapping[out] = same
             continue
+        masked = _masked(instr, made)
+        if masked is not None:
+            # g · 0 for the entries left out keeps their sign, and NaN.
+            mask, g = masked
+            zeros = Value(g.shape, g.dtype)
+            instrs.append(Instr(instr.op, (g, 0.0), {}, (zeros,), instr.place, instr.module))
+            instr = Instr(registry["where"], (mask, g, zeros), {}, instr.outs, instr.place, instr.module)
         for o in instr.outs:
             made[o] = instr
         instrs.append(instr)
