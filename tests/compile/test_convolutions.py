@@ -96,7 +96,7 @@ def test_planes_that_share_cache_sets_and_bands_of_rows(inputs, outputs, size, s
     """Sizes for which rows are copied apart first, and images too large to be worked on as a whole."""
     rng = np.random.default_rng(0)
     x, w, b = rng.normal(size=(8, inputs, *size)), rng.normal(size=(outputs, inputs, 3, 3)), rng.normal(size=outputs)
-    function = lambda x, w, b: F.conv2d(x, w, b, stride=stride, padding=1)  # noqa: E731
+    function = lambda x, w, b: F.conv2d(x, w, b, stride=stride, padding=1)
     shape = function(torch.tensor(x), torch.tensor(w), torch.tensor(b)).shape
     compare(function, [x, w, b, rng.normal(size=tuple(shape))], np.float32, 8 * size[0] * size[1])
 

@@ -16,9 +16,9 @@ from .nodes import Access, Node, contiguous
 
 __all__ = ["ALONE", "PRODUCTS", "Group", "make_groups", "respread", "refine"]
 
-PRODUCTS = ("matmul", "conv")
+PRODUCTS = ("matmul", "conv", "pool")
 """Kinds of nodes whose kernel carries out elementwise work on its result."""
-ALONE = ("call", "join", "conv_weight", "indexed", "scan")
+ALONE = ("call", "join", "conv_weight", "max_pool", "indexed", "scan")
 """Kinds of nodes that have a group to themselves."""
 
 
@@ -206,7 +206,7 @@ def _fresh(node: Node) -> Group:
     if node.kind == "matmul":
         group.shape = tuple(n for n in node.shape if n != 1)
     group.nodes.append(node)
-    outs = node.instr.outs if node.kind == "call" else (node.out,)
+    outs = node.outs
     for o in outs:
         group.made.add(o)
         group.level[o] = level
@@ -265,7 +265,7 @@ def make_groups(nodes: list[Node], targets: dict[Value, Value], fuse: bool = Tru
         if found is None:
             groups.append(_fresh(node))
             found = len(groups) - 1
-        for o in node.instr.outs if node.kind == "call" else (node.out,):
+        for o in node.outs:
             where[o] = found
         for v in node.reads:
             seen[v] = seen.get(v, 0) + 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..graph.program import Value
-from .convolve import emit_conv, emit_conv_weight
+from .convolve import emit_conv
+from .convweight import emit_conv_weight
 from .gemm import emit_gemm
 from .groups import Group
 from .indexed import emit_indexed
@@ -14,13 +15,14 @@ from .join import emit_join
 from .loops import emit_loops
 from .nest import Kernel
 from .nodes import Access
+from .pool import emit_pool
 from .scan import emit_scan
 
 __all__ = ["EMITTERS", "Kernels"]
 
 EMITTERS = {
     "matmul": emit_gemm, "loop": emit_loops, "join": emit_join, "conv": emit_conv, "conv_weight": emit_conv_weight,
-    "indexed": emit_indexed, "scan": emit_scan,
+    "pool": emit_pool, "max_pool": emit_pool, "indexed": emit_indexed, "scan": emit_scan,
 }  # fmt: skip
 
 
@@ -75,6 +77,6 @@ class Kernels:
                     args.append(repr(a))
             nodes.append((
                 node.kind, node.name, node.shape, node.axes, node.compute, repr(node.params), tuple(args),
-                value(node.out),
+                tuple(value(o) for o in node.outs),
             ))  # fmt: skip
         return group.kind, group.shape, group.split, group.permuted, tuple(nodes)

@@ -17,10 +17,11 @@ import numpy as np
 from ..core.op import REQUIRED, Op, registry
 from ..graph.program import Instr, Program, Value
 from ..ops.conv import conv, conv_input, conv_weight
+from ..ops.pool import max_pool, pick_tap, put_tap, spread_pool, sum_pool
 from . import native, scalar
 from .ir import kind_of
 
-__all__ = ["direct", "images_in_lanes"]
+__all__ = ["direct", "images_in_lanes", "pooled"]
 
 
 def lanes_of(batch: int, dtype: np.dtype[Any]) -> int:
@@ -37,14 +38,20 @@ def direct(x: Any, weight: Any) -> bool:
     return len(arrays[0].shape) in (3, 4) and all(math.prod(a.shape) for a in arrays)
 
 
+def pooled(x: Any) -> bool:
+    """Whether the windows of such an array are pooled by a kernel, images in lanes."""
+    x = getattr(x, "_array", x)
+    return len(x.shape) in (3, 4) and kind_of(x.dtype) in ("f32", "f64") and math.prod(x.shape) > 0
+
+
 # --- the ops of the layout ----------------------------------------------------------------------------------------
 
 
-def _op(body: Callable[..., Any], inputs: tuple[str, ...], *settings: str, numpy: str = "") -> Op:
+def _op(body: Callable[..., Any], inputs: tuple[str, ...], *settings: str, residuals: tuple[str, ...] = ()) -> Op:
     """An op that only compiled programs contain, so it is in no registry and has no rules."""
     return Op(
         name=body.__name__, body=body, call=body, signature="?", formula="", inputs=inputs, variadic=False,
-        settings=dict.fromkeys(settings, REQUIRED), residuals=(), outputs=1, numpy=numpy, broadcasts=False,
+        settings=dict.fromkeys(settings, REQUIRED), residuals=residuals, outputs=1, numpy="", broadcasts=False,
         is_view=False, derived=None, kink="", samples=None, reference="", rules=[None] * len(inputs),
     )  # fmt: skip
 
@@ -84,6 +91,35 @@ def conv_weight_lanes(
     )
 
 
+def max_pool_lanes(x: Any, *, kernel: Any, stride: Any, widths: Any, dilation: Any) -> Any:
+    """``max_pool``, images in lanes."""
+    y, tap = max_pool.op.body(from_lanes(x), kernel=kernel, stride=stride, widths=widths, dilation=dilation)
+    return to_lanes(y, lanes=x.shape[-1]), to_lanes(tap, lanes=x.shape[-1])
+
+
+def pick_tap_lanes(x: Any, tap: Any, *, kernel: Any, stride: Any, widths: Any, dilation: Any) -> Any:
+    """``pick_tap``, images in lanes."""
+    way = {"kernel": kernel, "stride": stride, "widths": widths, "dilation": dilation}
+    return to_lanes(pick_tap.op.body(from_lanes(x), from_lanes(tap), **way), lanes=x.shape[-1])
+
+
+def put_tap_lanes(y: Any, tap: Any, *, size: Any, kernel: Any, stride: Any, widths: Any, dilation: Any) -> Any:
+    """``put_tap``, images in lanes."""
+    way = {"size": size, "kernel": kernel, "stride": stride, "widths": widths, "dilation": dilation}
+    return to_lanes(put_tap.op.body(from_lanes(y), from_lanes(tap), **way), lanes=y.shape[-1])
+
+
+def sum_pool_lanes(x: Any, *, kernel: Any, stride: Any, widths: Any) -> Any:
+    """``sum_pool``, images in lanes."""
+    return to_lanes(sum_pool.op.body(from_lanes(x), kernel=kernel, stride=stride, widths=widths), lanes=x.shape[-1])
+
+
+def spread_pool_lanes(y: Any, *, size: Any, kernel: Any, stride: Any, widths: Any) -> Any:
+    """``spread_pool``, images in lanes."""
+    x = spread_pool.op.body(from_lanes(y), size=size, kernel=kernel, stride=stride, widths=widths)
+    return to_lanes(x, lanes=y.shape[-1])
+
+
 TO = _op(to_lanes, ("x",), "lanes")
 FROM = _op(from_lanes, ("x",))
 _WINDOW = ("stride", "padding", "dilation", "groups")
@@ -91,6 +127,14 @@ CONVOLUTIONS = {
     "conv": _op(conv_lanes, ("x", "weight"), *_WINDOW),
     "conv_input": _op(conv_input_lanes, ("y", "weight"), "size", *_WINDOW),
     "conv_weight": _op(conv_weight_lanes, ("x", "y"), "kernel", *_WINDOW),
+}
+_POOL = ("kernel", "stride", "widths")
+POOLS = {
+    "max_pool": _op(max_pool_lanes, ("x",), *_POOL, "dilation", residuals=("tap",)),
+    "pick_tap": _op(pick_tap_lanes, ("x", "tap"), *_POOL, "dilation"),
+    "put_tap": _op(put_tap_lanes, ("y", "tap"), "size", *_POOL, "dilation"),
+    "sum_pool": _op(sum_pool_lanes, ("x",), *_POOL),
+    "spread_pool": _op(spread_pool_lanes, ("y",), "size", *_POOL),
 }
 
 
@@ -133,7 +177,7 @@ class _Pass:
         self.rename: dict[Value, Value] = {}
         for instr in self.program.instrs:
             self.at = (instr.place, instr.module)
-            if self.convolution(instr) or self.along(instr):
+            if self.convolution(instr) or self.pooling(instr) or self.along(instr):
                 continue
             args = tuple(self.need(a) if isinstance(a, Value) else a for a in instr.args)
             self.instrs.append(Instr(instr.op, args, instr.params, instr.outs, instr.place, instr.module))
@@ -161,6 +205,18 @@ class _Pass:
             per_channel = self.reshaped(self.need(bias[0]), (out.shape[1], *(1 for _ in shape[2:])))
             y = self.emit(registry["add"], (y, per_channel), shape, out.dtype)
         self.twin[out] = y
+        return True
+
+    def pooling(self, instr: Instr) -> bool:
+        op = POOLS.get(instr.op.name)
+        if op is None or not pooled(instr.args[0]) or any(math.prod(o.shape) == 0 for o in instr.outs):
+            return False
+        x = instr.args[0]
+        lanes = self.width(instr) or lanes_of(x.shape[0], x.dtype)
+        args = tuple(self.lanes(a, lanes) for a in instr.args)
+        outs = tuple(Value((o.shape[0] // lanes, *o.shape[1:], lanes), o.dtype) for o in instr.outs)
+        self.instrs.append(Instr(op, args, instr.params, outs, *self.at))
+        self.twin.update(zip(instr.outs, outs, strict=True))
         return True
 
     def reshaped(self, v: Value, shape: tuple[int, ...]) -> Value:
@@ -286,6 +342,6 @@ _RULES: dict[str, Callable[[_Pass, Instr, int], bool]] = {
 
 def images_in_lanes(program: Program) -> Program:
     """The program with its convolutions, and what lies between them, in the layout of this file."""
-    if not any(i.op.name in CONVOLUTIONS for i in program.instrs):
+    if not any(i.op.name in CONVOLUTIONS or i.op.name in POOLS for i in program.instrs):
         return program
     return _Pass(program).run()

@@ -27,7 +27,7 @@ from .ir import Module
 from .kernels import Kernels
 from .memory import Plan, make_plan, nbytes, scratch_bytes
 from .nest import Kernel
-from .nodes import Node, build, contiguous
+from .nodes import SEVERAL, Node, build, contiguous
 from .split import split
 
 __all__ = ["Step", "build_step"]
@@ -119,7 +119,7 @@ class Step:
             for v in group.read:
                 if home.get(v, i) != i:
                     kept.add(v)
-            if group.kind == "call":
+            if group.kind in SEVERAL:
                 kept.update(group.made)
             kept.update(v for v in group.made if group.level[v] == "end")
         return kept

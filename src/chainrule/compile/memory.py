@@ -95,7 +95,7 @@ def make_plan(
     uses: dict[Value, list[int]] = {}
     for i, group in enumerate(groups):
         for node in group.nodes:
-            for o in node.instr.outs if group.kind == "call" else (node.out,):
+            for o in node.outs:
                 made.setdefault(o, i)
             for v in node.reads:
                 uses.setdefault(v, []).append(i)

@@ -21,6 +21,9 @@ from .windows import gathering, scattering
 __all__ = ["Access", "Node", "Storage", "build"]
 
 VIEWS = {"reshape", "permute", "swap", "expand", "select", "slice", "diagonal", "view", "detach"}
+SEVERAL = {"call", "max_pool"}
+"""Kinds of nodes that make all outputs of their instruction."""
+POOLS = ("max_pool", "sum_pool", "pick_tap", "put_tap", "spread_pool")
 REDUCTIONS = {
     "prod": "prod",
     "sum": "sum",
@@ -63,6 +66,11 @@ class Node:
     """For a call: why there is no native form."""
     reads: tuple[Value, ...] = ()
     params: dict[str, Any] = field(default_factory=lambda: dict[str, Any]())
+
+    @property
+    def outs(self) -> tuple[Value, ...]:
+        """All that the node makes."""
+        return self.instr.outs if self.kind in SEVERAL else (self.out,)
 
 
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -373,7 +381,41 @@ def _convolution(instr: Instr, storage: Storage) -> Node | None:
     kind = "conv_weight" if name == "conv_weight_lanes" else "conv"
     shape = out.shape if kind == "conv_weight" else tuple(n for n in out.shape if n != 1)
     node = Node(kind, name.removesuffix("_lanes"), instr, out, shape, args, compute=kind_of(out.dtype) or "")
-    node.params = {"rows": axes[0], "columns": axes[1], "groups": p["groups"], "lanes": a.shape[-1], "kernel": kernel}
+    node.params = {
+        "rows": axes[0], "columns": axes[1], "groups": p["groups"], "lanes": a.shape[-1], "kernel": kernel,
+        "shapes": (a.shape, b.shape),
+    }  # fmt: skip
+    return node
+
+
+def _pooling(instr: Instr, storage: Storage) -> Node | None:
+    """Pooling of images in lanes, or a transpose, as two spatial axes of taps."""
+    name, out = instr.op.name.removesuffix("_lanes"), instr.outs[0]
+    if name not in POOLS or name == instr.op.name:
+        return None
+    p = instr.params
+    back = name in ("put_tap", "spread_pool")
+    a = instr.args[0]
+    size, count = (v.shape[2:-1] for v in ((out, a) if back else (a, out)))
+    padding = [before for before, _ in p["widths"]]
+    dilation = p.get("dilation", (1,) * len(size))
+    every = zip(size, count, p["kernel"], p["stride"], padding, dilation, strict=True)
+    axes = [(scattering if back else gathering)(*settings) for settings in every]
+    if len(axes) == 1:
+        axes.insert(0, gathering(1, 1, 1, 1, 0, 1))
+    args: list[Any] = []
+    for v in instr.args:
+        root, offset, strides = storage.refs[v]
+        args.append(Access(root, offset, _two_axes(strides, 2, 1)))
+        if strides[-1] not in (0, 1):
+            return None
+    shape = tuple(n for n in out.shape if n != 1)
+    kind = "max_pool" if name == "max_pool" else "pool"
+    node = Node(kind, name, instr, out, shape, args, compute=kind_of(out.dtype) or "")
+    node.params = {
+        "rows": axes[0], "columns": axes[1], "lanes": a.shape[-1], "kernel": p["kernel"],
+        "shapes": tuple(v.shape for v in instr.args),
+    }  # fmt: skip
     return node
 
 
@@ -413,7 +455,7 @@ def build(program: Program) -> tuple[list[Node], Storage, list[Check]]:
             node = (
                 _elementwise(instr, storage) or _reduction(instr, storage) or _matmul(instr, storage)
                 or _join(instr, storage) or _place(instr, storage) or _relaid(instr, storage)
-                or _convolution(instr, storage) or indexed(instr, storage, ranges)
+                or _convolution(instr, storage) or _pooling(instr, storage) or indexed(instr, storage, ranges)
                 or scan(instr, storage)
             )  # fmt: skip
         for o in instr.outs:

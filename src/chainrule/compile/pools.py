@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .formulas import call, constant, formula
+from .lanes import pooled
 
 __all__: list[str] = []
 
@@ -32,8 +33,13 @@ def _taps(x: Any, kernel: Any, stride: Any, dilation: Any) -> list[Any]:
     return parts
 
 
-def _fits(x: Any, kernel: Any) -> bool:
+def _few(x: Any, kernel: Any) -> bool:
     return x._array.dtype.kind in "fi" and 0 not in x.shape and math.prod(kernel) <= 64
+
+
+def _fits(x: Any, kernel: Any) -> bool:
+    """Whether windows of x are written out; those with images in lanes have a kernel."""
+    return not pooled(x) and _few(x, kernel)
 
 
 def _choice(x: Any, kernel: Any, stride: Any, widths: Any, dilation: Any) -> tuple[Any, Any]:
@@ -66,7 +72,7 @@ def _max_pool(x: Any, *, kernel: Any, stride: Any, widths: Any, dilation: Any) -
 
 @formula("max_tap")
 def _max_tap(x: Any, *, kernel: Any, stride: Any, widths: Any, dilation: Any) -> Any:
-    return _choice(x, kernel, stride, widths, dilation)[1] if _fits(x, kernel) else None
+    return _choice(x, kernel, stride, widths, dilation)[1] if _few(x, kernel) else None
 
 
 @formula("pick_tap")

@@ -96,7 +96,7 @@ def title(step: Step, n: int) -> str:
     shape = "×".join(map(str, group.shape)) or "a number"
     if group.kind == "matmul":
         shape += f", k = {group.nodes[0].params['k']}"
-    if group.kind in ("conv", "conv_weight"):
+    if "kernel" in group.nodes[0].params:
         shape += f", kernel {'×'.join(map(str, group.nodes[0].params['kernel']))}"
     return f"{text} ({shape})" if group.kind != "call" else f"{text}: NumPy"
 
