@@ -57,7 +57,7 @@ def share(row: Row, ours: str, limits: dict[int, Any]) -> str:
 
 def heading(libraries: Sequence[str]) -> str:
     cells = "".join(f"{p:>14s}" for p in libraries)
-    ratio = f"{'best peer ÷ ours (quartiles)':30s}{'cpu':>7s}{'goal':>9s}  {'peak':>8s}"
+    ratio = f"{'best peer ÷ ours (quartiles)':30s}{'quiet':>7s}{'goal':>9s}  {'peak':>8s}"
     return f"{'µs per step, medians':{TITLE}s}{cells}  {ratio}"
 
 
@@ -74,7 +74,7 @@ def line(row: Row, libraries: Sequence[str], limits: dict[int, Any]) -> str:
             r = row["ratios"][ours][best]
             mark = "~" if r["by_cpu"] else ""
             ratio = f"{mark}{r['median']:.2f}"
-            text += f"  {ratio:>7s} ({r['low']:.2f}–{r['high']:.2f}) {best}".ljust(32) + f"{r['cpu']:7.2f}"
+            text += f"  {ratio:>7s} ({r['low']:.2f}–{r['high']:.2f}) {best}".ljust(32) + f"{r['quiet']:7.2f}"
             aim = row["goals"].get(ours)
             text += f"{'' if aim is None else f'≥ {aim:g} ' + ('✓' if r['median'] >= aim else '✗'):>9s}"
             text += f"  {share(row, ours, limits):>8s}"
@@ -155,7 +155,7 @@ def machine_lines(limits: dict[int, Any]) -> str:
         loop = f"; chainrule's loop of fused multiply-adds, one core: {limit['fma'] / 1e9:.0f}" if limit["fma"] else ""
         lines.append(
             f"{threads} thread(s): matrix peak {limit['sgemm'] / 1e9:.0f} Gflop/s by {limit['sgemm_by']} "
-            f"(1024³ products: {found}{loop})"
+            f"({found}{loop})"
         )
         moved = ", ".join(f"{name} {b / 1e9:.0f}" for name, b in limit["bytes"].items())
         lines.append(f"{'':13s}memory, GB/s: {moved}")

@@ -153,7 +153,9 @@ def _turns(row: dict[str, Any], workers: dict[str, Worker], settings: Settings, 
                 cpu[library].append(None)
                 continue
             try:
-                answer = workers[library].ask(timeout=settings.timeout, do="block", steps=steps, warm=int(steps > 1))
+                answer = workers[library].ask(
+                    timeout=settings.timeout, do="block", steps=steps, warm=-(-steps // 5) if steps > 1 else 0
+                )
             except WorkerError as error:
                 drop(library, error)
                 continue
@@ -201,9 +203,15 @@ def _ratios(row: dict[str, Any], ours: str) -> dict[str, Any]:
         low, middle, high = statistics.quantiles(pairs, n=4) if len(pairs) > 1 else [pairs[0]] * 3
         out[library] = {
             "median": middle, "low": low, "high": high, "pairs": len(pairs), "by_cpu": by_cpu,
-            "cpu": statistics.median(cpu.values()),
+            "quiet": _shortest(row, library) / _shortest(row, ours),
         }  # fmt: skip
     return out
+
+
+def _shortest(row: dict[str, Any], library: str) -> float:
+    """The shortest turn; by processor time for one thread, which leaves out what other processes took."""
+    turns = row["cpu_blocks" if row["threads"] == 1 else "blocks"][library]
+    return min(t for t in turns if t)
 
 
 def _pairs(turns: dict[str, list[float | None]], library: str, ours: str) -> dict[int, float]:
@@ -222,7 +230,9 @@ def _compare(row: dict[str, Any], losses: dict[str, list[Any]], w: Workload, opt
         return [x for y in seen for x in (y if isinstance(y, list) else [y])]
 
     for library, seen in losses.items():
-        pairs = zip(flat(seen), flat(losses[reference]), strict=False)
-        row["differs"][library] = max(abs(a - b) / max(abs(b), 1e-8) for a, b in pairs)
+        pairs = list(zip(flat(seen), flat(losses[reference]), strict=False))
+        # A loss below a hundredth of the first is a difference of nearly equal float32 numbers.
+        floor = abs(pairs[0][1]) / 100 if w.trains else 1e-8
+        row["differs"][library] = max(abs(a - b) / max(abs(b), floor) for a, b in pairs)
         row["tolerances"][library] = peers.tolerance(library, w, optimizer)
         row["checked"][library] = min(len(seen), len(losses[reference]))

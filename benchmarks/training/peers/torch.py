@@ -59,9 +59,11 @@ def step(library: str, name: str) -> Callable[[], Any]:
         if w.clip:
             clip(model.parameters(), 1.0)
         optimizer.step()
-        return loss.detach()
+        return loss
 
-    return training
+    result: Any = training
+    result.look = lambda loss: float(loss.detach())
+    return result
 
 
 def _functional_step(torch: Any, name: str) -> Callable[[], Any]:
