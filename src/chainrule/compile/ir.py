@@ -239,12 +239,35 @@ class Builder:
             return self.cmp("ne", out, self.const("u8", 0))
         return out
 
+    def _store_first(self, value: Val, pointer: str, active: int) -> None:
+        """Store the first lanes in powers of two: masked stores are microcode where masks are not registers (AVX2)."""
+        at, size = 0, self.lanes // 2
+        while size:
+            if active & size:
+                part = self.at(size)
+                order = ", ".join(f"i32 {at + i}" for i in range(size))
+                x = (
+                    part.put(value.kind, f"extractelement {self.ty(value.kind)} {value.text}, i64 {at}")
+                    if size == 1
+                    else part.put(
+                        value.kind,
+                        f"shufflevector {self.ty(value.kind)} {value.text}, {self.ty(value.kind)} poison, "
+                        f"<{size} x i32> <{order}>",
+                    )
+                )
+                part.store(x, self.gep(pointer, str(at), value.kind) if at else pointer)
+                at += size
+            size //= 2
+
     def store(self, value: Val, pointer: str, mask: str | None = None) -> None:
         if value.kind == "i1":
             value = self.cast(value, "u8")
         t = self.ty(value.kind)
         if mask is None or self.lanes == 1:
             self.line(f"store {t} {value.text}, ptr {pointer}, align {SIZE[value.kind]}")
+            return
+        if self.lanes * SIZE[value.kind] < 64:
+            self._store_first(value, pointer, mask.count("true"))
             return
         name = f"@llvm.masked.store.{self.suffix(value.kind)}.p0"
         m = f"<{self.lanes} x i1>"
