@@ -52,7 +52,7 @@ def sizes(args: Sequence[Any]) -> tuple[int, ...]:
     """A shape given as ``f(2, 3)`` or ``f((2, 3))``."""
     if len(args) == 1 and isinstance(args[0], (tuple, list)):
         args = args[0]
-    return tuple(int(n) for n in args)
+    return tuple(map(int, args))
 
 
 def infer(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
@@ -62,12 +62,13 @@ def infer(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
         RuntimeError: as PyTorch words it, when the shape does not fit.
     """
     if -1 in shape:
-        rest = math.prod(n for n in shape if n != -1)
-        if shape.count(-1) > 1:
+        i = shape.index(-1)
+        rest = -math.prod(shape)
+        if -1 in shape[i + 1 :]:
             raise RuntimeError("only one dimension can be inferred")
         if rest == 0 or numel % rest:
             raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {numel}")
-        return tuple(numel // rest if n == -1 else n for n in shape)
+        return (*shape[:i], numel // rest, *shape[i + 1 :])
     if math.prod(shape) != numel:
         raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {numel}")
     return shape

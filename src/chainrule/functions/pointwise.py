@@ -257,6 +257,9 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
             )
         c = cast(c, dtypes.bool)
     x, y = number_or_tensor(input), number_or_tensor(other)
+    if isinstance(x, Variable) and isinstance(y, Variable) and x._array.dtype is y._array.dtype:
+        result = compare.where(c, x, y)
+        return result if out is None else into(out, result, "where")
     kinds = [v._array if isinstance(v, Variable) else v for v in (x, y)]
     if not isinstance(x, Variable) and not isinstance(y, Variable):
         d = dtypes.result_dtype(*kinds)

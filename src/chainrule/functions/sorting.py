@@ -14,6 +14,7 @@ from ..core.variable import Variable, wrap
 from ..ops import gather as along
 from ..ops import index as ops
 from ..ops import join, layout
+from ..ops.reduce import argmax, argmin
 from ..ops.sort import argsort as argsort_op
 from ._args import axis, need_tensor
 from .inplace import into
@@ -80,6 +81,9 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
     n = x._array.shape[d] if x._array.ndim else 1
     if not 0 <= k <= n:
         raise RuntimeError("selected index k out of range")
+    if k == 1 and x._array.ndim:  # the commonest, without sorting
+        order = (argmax if largest else argmin)(x, dim=d, keepdim=True)
+        return topk_result(_taken(x, order, d), order)
     order = argsort_op(x, dim=d, descending=bool(largest))
     if not x._array.ndim:
         return topk_result(layout.clone(x), order)

@@ -13,14 +13,18 @@ from .layout import cast
 
 
 def along(index, dim, shape):
-    """The NumPy key that ``index`` means along ``dim``: the other axes count up."""
-    key = []
-    for axis, n in enumerate(index.shape):
-        if axis == dim:
-            key.append(np.where(index < 0, index + shape[dim], index) if shape[dim] else index)
-        else:
-            key.append(np.arange(n).reshape((1,) * axis + (-1,) + (1,) * (index.ndim - axis - 1)))
-    return tuple(key)
+    """The NumPy key that ``index`` means along ``dim``, with no negative numbers."""
+    if index.size and index.min() < 0:
+        index = np.where(index < 0, index + shape[dim], index)
+    return lanes(index, dim)
+
+
+def lanes(index, dim):
+    """The NumPy key with ``index`` at ``dim`` and numbers that count up along the other axes."""
+    last = index.ndim - 1
+    return tuple(
+        [index if a == dim else np.arange(n).reshape(-1, *(1,) * (last - a)) for a, n in enumerate(index.shape)]
+    )
 
 
 def _gather_calls(r):
@@ -35,7 +39,7 @@ def gather(x, index, *, dim):
     """y[i][j] = x[i][index[i][j]] along ``dim`` = 1, and likewise for other axes."""
     if index.ndim == 0:
         return x.reshape(-1)[index]
-    return x[along(index, dim, x.shape)]
+    return x[lanes(index, dim)]
 
 
 @gather.vjp("x", math="x̄ = ȳ added up at the indices")

@@ -37,7 +37,8 @@ def _stack_calls(r):
 @op("*s, … -> *t", formula="{tensors} stacked along {dim}", promotes="common", samples=calls(_stack_calls))
 def stack(*tensors, dim):
     """Tensors of one shape along a new axis."""
-    return np.stack(tensors, dim)
+    at = (*(slice(None),) * dim, None)
+    return np.concatenate([x[at] for x in tensors], dim)  # np.stack checks again what is known
 
 
 @stack.vjp("tensors", math="x̄ = its slice of ȳ")

@@ -17,7 +17,7 @@ from .compare import where
 from .elementwise import abs, exp, log, sigmoid, sign
 from .layout import cast, expand, reshape
 from .reduce import sum
-from .softmax import log_softmax, one_hot
+from .softmax import log_softmax, one_hot, row_max, row_sum
 
 # ruff: noqa: ANN001, ANN202
 
@@ -309,6 +309,10 @@ def class_coefficients(target, weight, *, classes, dtype, ignore_index, reductio
     reference="torch.nn.functional.nll_loss")  # fmt: skip
 def nll(x, target, weight, *, ignore_index, reduction):
     """Negative log likelihood, −wₜ·x[t]: x holds log probabilities, the class axis is 1 (0 for one sample)."""
+    if x.ndim == 2 and weight is None and reduction != "none" and _plain_classes(target, x.shape, ignore_index):
+        # As below, where every target counts, and counts the same.
+        c = x.dtype.type(1 / x.shape[0] if reduction == "mean" else 1)
+        return np.add.reduce(-c * x[np.arange(x.shape[0]), target], axis=None)
     axis = 1 if x.ndim > 1 else 0
     c = _coefficients(target, weight, x.shape[axis], x.dtype, ignore_index, reduction)
     return _nll_value(_pick(x, target, axis), c, reduction)
@@ -339,10 +343,10 @@ def cross_entropy(x, target, weight, *, ignore_index, reduction):
     if x.ndim == 2 and weight is None and reduction != "none" and _plain_classes(target, x.shape, ignore_index):
         # The usual case in the fewest passes: every target counts, and counts the same.
         n = x.shape[0]
-        s = x - np.maximum.reduce(x, axis=1, keepdims=True)
+        s = x - row_max(x, 1)
         picked = s[np.arange(n), target]
         p = np.exp(s, out=s)
-        total = np.add.reduce(p, axis=1, keepdims=True)
+        total = row_sum(p, 1)
         p /= total
         d = np.array(n if reduction == "mean" else 1, x.dtype)
         return np.add.reduce(np.log(total[:, 0]) - picked) / d, p, d

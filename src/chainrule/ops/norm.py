@@ -11,6 +11,7 @@ from ..core.samples import calls
 from .elementwise import sqrt
 from .layout import expand, reshape, sum_to
 from .reduce import sum
+from .softmax import row_sum
 
 # ruff: noqa: ANN001, ANN202
 
@@ -44,14 +45,14 @@ def layer_norm(x, weight, bias, *, axes, eps):
     """(x − mean) / √(variance + ε) · weight + bias, statistics over the last ``axes`` axes of each sample."""
     rows = x.reshape(*x.shape[: x.ndim - axes], -1) if axes != 1 else x
     n = rows.shape[-1]
-    d = rows - np.add.reduce(rows, axis=-1, keepdims=True) / n
-    inv_std = 1 / np.sqrt(np.einsum("...i,...i->...", d, d)[..., None] / n + eps)
+    d = rows - row_sum(rows, rows.ndim - 1) / n
+    inv_std = 1 / np.sqrt(np.vecdot(d, d)[..., None] / n + eps)
     d *= inv_std
     x_hat = d.reshape(x.shape)
-    y = x_hat if weight is None else x_hat * weight
+    y = x_hat.copy() if weight is None else x_hat * weight
     if bias is not None:
-        y = y + bias
-    return y if y is not x_hat else y.copy(), x_hat, inv_std.reshape(*inv_std.shape[:-1], *(1,) * axes)
+        y += bias
+    return y, x_hat, inv_std.reshape(*inv_std.shape[:-1], *(1,) * axes)
 
 
 @layer_norm.vjp("x", math="x̄ = (ĝ − mean ĝ − x̂ · mean(ĝ · x̂)) / σ with ĝ = ȳ · weight")

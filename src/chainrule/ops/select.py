@@ -6,6 +6,7 @@ import numpy as np
 
 from ..core.op import op
 from ..core.samples import calls
+from .gather import lanes
 
 # ruff: noqa: ANN001, ANN202
 
@@ -18,8 +19,8 @@ def pick(x, i, *, dim, keepdim=False):
     """The entry at index i of each lane along one axis."""
     if x.ndim == 0:
         return x.copy()
-    found = np.take_along_axis(x, i if keepdim else np.expand_dims(i, dim), dim)
-    return found if keepdim else found.reshape(i.shape)
+    at = i if keepdim else i.reshape(*i.shape[:dim], 1, *i.shape[dim:])
+    return x[lanes(at, dim)].reshape(i.shape)
 
 
 @pick.vjp("x", math="x̄ = ȳ at i, 0 elsewhere")
@@ -35,8 +36,9 @@ def put(v, i, *, dim, keepdim, shape):
         return v.copy()
     out = np.zeros(shape, v.dtype)
     if not keepdim:
-        v, i = np.expand_dims(v, dim), np.expand_dims(i, dim)
-    np.put_along_axis(out, i, v, dim)
+        shape = (*i.shape[:dim], 1, *i.shape[dim:])
+        v, i = v.reshape(shape), i.reshape(shape)
+    out[lanes(i, dim)] = v
     return out
 
 
