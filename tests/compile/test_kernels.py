@@ -200,3 +200,34 @@ def test_nan_comes_out_of_maxima_wherever_it_stands():
         got, _ = run(program, [x])
         for g, e in zip(got, expected, strict=True):
             np.testing.assert_array_equal(g, e)
+
+
+def test_what_is_joined_is_made_in_its_place():
+    (x, y), (w,) = arrays((5, 8), (5, 8)), arrays((8, 8))
+
+    def f(x, y, w):
+        a, b = torch.tanh(x), torch.exp(y) @ w
+        inner = torch.stack([a, b])  # within another one
+        both = torch.cat([inner.reshape(10, 8), a * 2])
+        return both, torch.stack([b, a, a], 1), both.sum(), a + 1
+
+    program, expected = record(f, [x, y, w])
+    got, step = run(program, [x, y, w])
+    for g, e in zip(got, expected, strict=True):
+        np.testing.assert_allclose(g, e, rtol=2e-6, atol=1e-6)
+    copied = [len(g.nodes[0].args) for g in step.groups if g.kind == "join"]
+    assert sorted(copied) == [0, 0, 3]  # along axis 1 no part is in one piece
+
+
+def test_a_weight_of_many_products_is_packed_once():
+    x, w = arrays((32, 48), (64, 48))
+
+    def f(x, w):
+        for _ in range(4):
+            x = torch.tanh(x @ w.T)[:, :48]
+        return x
+
+    program, expected = record(f, [x, w])
+    (got,), step = run(program, [x, w])
+    np.testing.assert_allclose(got, expected[0], rtol=1e-4, atol=1e-5)
+    assert [g.kind for g in step.groups].count("pack") == 1

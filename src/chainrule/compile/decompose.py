@@ -137,11 +137,12 @@ def _lstm(*inputs: Any, reverse: bool, own: bool = False) -> Any:
         return None  # what is handed to the backward op has the NumPy bodies' layout, unless both are replaced
     t, n, i = x.shape
     k = h.shape[1]
+    bias = None if b_ih is None else b_ih + b_hh  # before the product, which adds it to its tiles
     z = _call("matmul", _call("reshape", x, shape=(t * n, i)), _call("swap", w_ih))
-    if b_ih is not None:
-        z = z + (b_ih + b_hh)
+    if bias is not None:
+        z = z + bias
     steps = _call("unbind", _call("reshape", z, shape=(t, n, 4 * k)), dim=0)
-    w = _call("clone", _call("swap", w_hh))  # brought into row order once, not in every step
+    w = _call("swap", w_hh)
     acts: list[Any] = []
     cells, tanhs, states = [c], [], [h]
     for z in steps:
@@ -151,7 +152,7 @@ def _lstm(*inputs: Any, reverse: bool, own: bool = False) -> Any:
         c = f * c + i_ * g
         tc = _call("tanh", c)
         h = o * tc
-        acts.append(_call("cat", i_, f, g, o, dim=1))
+        acts.append(_call("stack", i_, f, g, o, dim=0))  # made in place: nothing is copied
         cells.append(c)
         tanhs.append(tc)
         states.append(h)
@@ -170,7 +171,7 @@ def _lstm_backward(
     dc, dh = g_c, None
     dzs: list[Any] = []
     for s in range(t - 1, -1, -1):
-        i, f, g, o = _call("split", gates[s], sizes=(k, k, k, k), dim=1)
+        i, f, g, o = _call("unbind", gates[s], dim=0)
         dh = given[s] if dh is None else dh + given[s]
         dc = dc + dh * (o * (1 - tanhs[s] * tanhs[s]))
         parts = (g * i * (1 - i) * dc, cell[s] * f * (1 - f) * dc, i * (1 - g * g) * dc, tanhs[s] * o * (1 - o) * dh)
@@ -280,7 +281,7 @@ def pair_recurrences(program: Program) -> Program:
             t, n, _ = args[0].shape
             k = args[1].shape[1]
             if fits and not any(v in kept for v in saved) and 0 not in (t, n, k) and t <= 256:
-                shapes = ((t, n, 4 * k), (t + 1, n, k), (t, n, k), (t + 1, n, k))
+                shapes = ((t, 4, n, k), (t + 1, n, k), (t, n, k), (t + 1, n, k))
                 fresh = tuple(Value(s, args[0].dtype) for s in shapes)
                 rename.update(zip(saved, fresh, strict=True))
                 params = {**instr.params, "own": True}

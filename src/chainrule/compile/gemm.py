@@ -22,7 +22,7 @@ from .nest import Kernel, collapse, evaluate
 from .nodes import Access, Node, contiguous
 from .pack import Packing
 
-__all__ = ["emit_gemm", "tile_shape"]
+__all__ = ["emit_gemm", "packed_tile", "tile_shape"]
 
 PANEL_BYTES = 20 * 1024
 """A panel of B, with a tile of A, lives in the first-level cache of 32 KB."""
@@ -66,6 +66,18 @@ def large_tile(m: int, registers: int) -> tuple[int, int]:
     highest = 6 if registers == 16 else 12
     rows = min(range(highest, highest - 2, -1), key=lambda r: (-(-m // r) * (r + 0.5), -r))
     return min(rows, m), 2
+
+
+def packed_tile(node: Node) -> tuple[int, int] | None:
+    """The tile of a product whose B is packed beforehand; None where that does not suit it."""
+    size, lanes = SIZE[node.compute], native.vector_bytes() // SIZE[node.compute]
+    m, n, k = node.shape[-2], node.shape[-1], node.params["k"]
+    b = node.args[1]
+    assert isinstance(b, Access)
+    if m < 2 or n <= lanes or k < 16:
+        return None
+    mr, nv = tile_shape(m, -(-n // lanes), native.vector_registers())
+    return (mr, nv) if k * nv * lanes * size <= 32 * 1024 else None
 
 
 class _Gemm(Packing):
@@ -116,11 +128,15 @@ class _Gemm(Packing):
         self.vectors = -(-self.n // self.lanes)
         self.dots = self.n < max(2, self.lanes // 4) and self.a_k == 1 and self.k >= self.lanes // 2 and (
             self.b_k == 1 or self.k == 1)  # fmt: skip
-        if not self.dots:
+        ready = "tile" in node.params
+        if ready:
+            self.dots = False
+            self.choose_packed()
+        elif not self.dots:
             self.choose_blocks(bool(self.batch) and not any(b_rows[:-1]))
         # B that serves a whole batch of A is packed once.
         packed = self.packs_b and not self.by_panel and len(self.k_blocks) == 1 and not any(b_rows[:-1])
-        if packed:
+        if packed and not ready:
             self.pack_b(f"%p{self.b_param}", "0", self.k)
         with contextlib.ExitStack() as stack:
             index = [stack.enter_context(self.loop(n)) for n in self.batch]
@@ -151,6 +167,12 @@ class _Gemm(Packing):
     packs_a = packs_b = False
     by_panel = True
     """Each panel of B is packed just before it is used, and is still in the first-level cache then."""
+
+    def choose_packed(self) -> None:
+        """B is packed already: whole panels, one block of k."""
+        self.mr, self.nv = self.node.params["tile"]
+        self.packs_b, self.by_panel, self.packed_b = True, False, self.b_param
+        self.k_blocks, self.rows = [(0, self.k)], self.m
 
     def choose_blocks(self, shared: bool) -> None:
         """Tile, blocks of k and of rows, and which operand is packed; ``shared``: one B for a batch of A."""

@@ -18,7 +18,7 @@ __all__ = ["ALONE", "PRODUCTS", "Group", "make_groups", "respread", "refine"]
 
 PRODUCTS = ("matmul", "conv", "pool")
 """Kinds of nodes whose kernel carries out elementwise work on its result."""
-ALONE = ("call", "join", "conv_weight", "max_pool", "indexed", "scan")
+ALONE = ("call", "join", "pack", "conv_weight", "max_pool", "indexed", "scan")
 """Kinds of nodes that have a group to themselves."""
 
 

@@ -15,12 +15,14 @@ from .join import emit_join
 from .loops import emit_loops
 from .nest import Kernel
 from .nodes import Access
+from .pack import emit_pack
 from .pool import emit_pool
 from .scan import emit_scan
 
 __all__ = ["EMITTERS", "Kernels"]
 
 EMITTERS = {
+    "pack": emit_pack,
     "matmul": emit_gemm, "loop": emit_loops, "join": emit_join, "conv": emit_conv, "conv_weight": emit_conv_weight,
     "pool": emit_pool, "max_pool": emit_pool, "indexed": emit_indexed, "scan": emit_scan,
 }  # fmt: skip

@@ -22,12 +22,14 @@ from ..graph.program import Instr, Program, Value
 from . import native, workers
 from .decompose import Check
 from .driver import DATA, checker, driver, entry
+from .gemm import packed_tile
 from .groups import Group, make_groups
 from .ir import Module
 from .kernels import Kernels
 from .memory import Plan, make_plan, nbytes, scratch_bytes
 from .nest import Kernel
 from .nodes import SEVERAL, Node, build, contiguous
+from .pack import pack_once
 from .split import split
 
 __all__ = ["Step", "build_step"]
@@ -99,6 +101,7 @@ class Step:
         self.guard = guard
         nodes, self.storage, found = build(program)
         self.checks += [c for c in found if c not in self.checks]
+        nodes = pack_once(nodes, self.storage, packed_tile)
         targets = {v: memory for memory, v in program.updates}
         self.groups = make_groups(nodes, dict(targets.items()), fuse)
         self.outputs = {v: n for n, v in enumerate(program.outputs)}
@@ -181,6 +184,10 @@ class Step:
 
     def location(self, root: Value | str) -> tuple[Any, int]:
         """(slot, byte offset) where a root lives."""
+        if isinstance(root, Value) and root in self.storage.homes:
+            home, offset = self.storage.homes[root]
+            key, start = self.location(home)
+            return key, start + offset * root.dtype.itemsize
         place = self.plan.place.get(root) if isinstance(root, Value) else None
         if place is None:
             return root, 0
@@ -320,6 +327,8 @@ class Step:
             flat = np.frombuffer(base, root.dtype, math.prod(root.shape)) if nbytes(root) else np.empty(0, root.dtype)
         elif isinstance(key, tuple):
             flat = self.current[self.inputs_n + key[1]]
+            if start:
+                flat = flat.reshape(-1)[start // flat.itemsize :][: math.prod(root.shape)]
         elif key in self.program.constants:
             flat = self.program.constants[key]
             if key is root and v is root:

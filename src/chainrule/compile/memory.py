@@ -118,16 +118,22 @@ def make_plan(
     for v, number in outputs.items():
         plan.place[v] = ("output", number)
     wanted: list[tuple[int, int, int, Value | int]] = []  # first, last, bytes, what
-    for v, i in made.items():
-        if v in kept and v not in plan.place:
+    first = dict(made)
+    for v in storage.homes:
+        home = v
+        while home in storage.homes:
+            home = storage.homes[home][0]
+        first[home], last[home] = min(first[home], made[v]), max(last[home], last[v])
+    for v, i in first.items():
+        if v in kept and v not in plan.place and v not in storage.homes:
             wanted.append((i, last[v], nbytes(v), v))
     for i, size in enumerate(scratch):
         if size:
             wanted.append((i, i, size, i))
     wanted.sort(key=lambda w: (w[0], -w[2]))
     live: list[tuple[int, int, int]] = []  # start, end, last group
-    for first, final, size, what in wanted:
-        live = [x for x in live if x[2] >= first]
+    for begin, final, size, what in wanted:
+        live = [x for x in live if x[2] >= begin]
         need = (max(size, 1) + guard + ALIGN - 1) // ALIGN * ALIGN
         start = 0
         for s, e, _ in sorted(live):
@@ -139,7 +145,7 @@ def make_plan(
             plan.place[what] = ("arena", start)
         else:
             plan.place[what] = ("arena", start)  # type: ignore[index]
-        plan.spans.append((first, final, start, start + size, repr(what)))
+        plan.spans.append((begin, final, start, start + size, repr(what)))
         plan.size = max(plan.size, start + need)
     verify(plan)
     return plan

@@ -92,6 +92,8 @@ class Storage:
 
     def __init__(self) -> None:
         self.refs: dict[Value, tuple[Value, int, tuple[int, ...]]] = {}
+        self.homes: dict[Value, tuple[Value, int]] = {}
+        """Values made where ``cat`` or ``stack`` wants them: which result they are part of, and from which entry on."""
 
     def own(self, v: Value, strides: tuple[int, ...] | None = None) -> None:
         self.refs[v] = (v, 0, contiguous(v.shape) if strides is None else strides)
@@ -419,12 +421,31 @@ def _pooling(instr: Instr, storage: Storage) -> Node | None:
     return node
 
 
+def _at_home(node: Node, storage: Storage, placed: set[Value]) -> None:
+    """Let what is joined be made in its place, where that is one piece: then there is nothing left to copy."""
+    args: list[Any] = []
+    parts: list[Any] = []
+    for access, (shape, steps, start) in zip(node.args, node.params["parts"], strict=True):
+        assert isinstance(access, Access)
+        v = access.root
+        whole = access.offset == 0 and math.prod(shape) == math.prod(v.shape)
+        here = all(a == b for n, a, b in zip(shape, access.strides, steps, strict=True) if n > 1)
+        own = storage.refs[v] == (v, 0, contiguous(v.shape))
+        if whole and own and here and v not in placed and v not in storage.homes and v.dtype == node.out.dtype:
+            storage.homes[v] = (node.out, start)
+        else:
+            args.append(access)
+            parts.append((shape, steps, start))
+    node.args, node.params = args, {**node.params, "parts": parts}
+
+
 def build(program: Program) -> tuple[list[Node], Storage, list[Check]]:
     """Every instruction as a node, in program order, views dissolved; and what has to be checked before each run."""
     from .indexed import Ranges, indexed  # these build on the descriptions here
     from .scan import scan
 
     storage, ranges = Storage(), Ranges(program)
+    placed = {*program.inputs, *program.constants, *program.outputs, *(v for pair in program.updates for v in pair)}
     for v in program.inputs:
         storage.own(v)
     for v, array in program.constants.items():
@@ -466,5 +487,7 @@ def build(program: Program) -> tuple[list[Node], Storage, list[Check]]:
             node.reads = tuple(storage.refs[a][0] for a in instr.args if isinstance(a, Value))
         else:
             node.reads = tuple({a.root: None for a in node.args if isinstance(a, Access)})
+        if op.name in ("cat", "stack") and node.kind == "join" and all(out is not v for _, v in program.updates):
+            _at_home(node, storage, placed)
         nodes.append(node)
     return nodes, storage, ranges.checks

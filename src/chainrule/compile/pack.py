@@ -7,10 +7,22 @@ registers, as many rows at a time as a vector has lanes.
 
 from __future__ import annotations
 
-from .ir import SIZE, Module, Val
-from .nest import Nest
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
-__all__ = ["Packing"]
+from ..graph.program import Value
+from . import native
+from .groups import Group
+from .ir import SIZE, Module, Val
+from .nest import Kernel, Nest
+from .nodes import Access, Node, Storage
+
+__all__ = ["Packing", "emit_pack", "pack_once"]
+
+OFTEN = 3
+"""Products of one B from which on it is packed once for all of them."""
 
 
 class Packing(Nest):
@@ -198,3 +210,67 @@ class Packing(Nest):
         out = self.near(target, kind, 0, [(k, width)])
         for x in range(columns):
             b.store(r[x], self.near(out, kind, x * width))
+
+
+# --- what several products share --------------------------------------------------------------------------------------
+
+
+def pack_once(nodes: list[Node], storage: Storage, tile: Callable[[Node], tuple[int, int] | None]) -> list[Node]:
+    """Where many products have the same B (a recurrence's weight), a node that packs it before the first of them.
+
+    ``tile`` gives the rows and vectors of a product's tile, None where it would not use a packed B.
+    """
+    alike: dict[Any, list[Node]] = {}
+    for node in nodes:
+        if node.kind != "matmul":
+            continue
+        b = node.args[1]
+        assert isinstance(b, Access)
+        if not any(b.strides[:-2]) and math.prod(node.shape[:-2]) == 1:
+            key = (b.root, b.offset, b.strides[-2:], node.shape, node.params["k"])
+            alike.setdefault(key, []).append(node)
+    before: dict[int, Node] = {}
+    for some in alike.values():
+        chosen = tile(some[0]) if len(some) >= OFTEN else None
+        if chosen is None:
+            continue
+        node, nv = some[0], chosen[1]
+        b = node.args[1]
+        assert isinstance(b, Access)
+        width = nv * _lanes(node.compute)
+        n, k = node.shape[-1], node.params["k"]
+        packed = Value((-(-n // width), k, width), b.root.dtype)
+        storage.own(packed)
+        instr = replace(node.instr, args=(b.root,), outs=(packed,))
+        params = {"k": k, "n": n, "nv": nv}
+        before[id(node)] = Node(
+            "pack", "pack", instr, packed, packed.shape, [b], compute=node.compute, reads=(b.root,), params=params
+        )
+        for user in some:
+            user.args[1] = Access(packed, 0, (0,) * len(b.strides))
+            user.params = {**user.params, "tile": chosen}
+            user.reads = tuple(dict.fromkeys(a.root for a in user.args if isinstance(a, Access)))
+    out: list[Node] = []
+    for node in nodes:
+        if id(node) in before:
+            out.append(before[id(node)])
+        out.append(node)
+    return out
+
+
+def _lanes(kind: str) -> int:
+    return native.vector_bytes() // SIZE[kind]
+
+
+def emit_pack(module: Module, group: Group, keep: set[Value], vector_bytes: int) -> Kernel:
+    """B as panels, for products that find it packed."""
+    node = group.nodes[0]
+    b = node.args[0]
+    assert isinstance(b, Access)
+    nest = Packing(module, vector_bytes // SIZE[node.compute])
+    nest.kind, nest.n, nest.k, nest.nv = node.compute, node.params["n"], node.params["k"], node.params["nv"]
+    nest.b_k, nest.b_n = b.strides[-2:]
+    source = nest.param(b.root, b.offset)
+    nest.packed_b = nest.param(node.out, 0)
+    nest.pack_b(f"%p{source}", "0", nest.k)
+    return Kernel(nest.finish(), nest.params)
