@@ -47,6 +47,8 @@ class Recording(Recorder):
     * ``gradients``: ``id(p) → (p, had one)`` for gradients that were read before anything was put there.
     """
 
+    keeps = False
+
     def __init__(self) -> None:
         super().__init__(strict=True)
         self.actions: list[tuple[str, Any, Any, Any]] = []

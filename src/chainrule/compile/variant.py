@@ -100,7 +100,7 @@ class Variant:
         del outs, grads, entry, memory, seen
         snapshot.tensors.clear()
         kept_tensor(recording, reach)
-        for held in (recording._outside, recording._kept, recording._values, recording._logged):
+        for held in (recording._outside, recording._kept, recording._values, recording._ends, recording._logged):
             held.clear()
         frozen = _frozen(program, tensors)
         self.bound = [(v, t) for v, t in tensors.items() if v not in frozen and id(t) not in number]

@@ -14,7 +14,9 @@ memory came from outside.
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import CodeType
 from typing import Any
 
@@ -67,6 +69,12 @@ def module_name(chain: Any) -> str:
     return ".".join(type(m).__name__ for m in modules)
 
 
+def _forget(key: int, *of: Any) -> None:
+    """An array has died: its id may be another one's from now on."""
+    for known in of[:-1]:  # the last one is the reference itself
+        known.pop(key, None)
+
+
 class Recorder:
     """What ``state.recorder`` points to while code is being traced. A context manager; it may be entered repeatedly.
 
@@ -74,7 +82,11 @@ class Recorder:
     * ``live_inputs``: ``(value, getter)`` of the inputs that every run of the program has to fetch anew.
     * ``leaks``: values that left the traced code. With ``strict`` the first one raises.
     * ``at``: a ``(place, module)`` to stamp instructions with, instead of the line that runs (for replays).
+    * ``keeps``: whether every array stays alive, so that readers can ask for it later. Without, a recording takes no
+      more memory than the code by itself.
     """
+
+    keeps = True
 
     def __init__(self, *, strict: bool = False) -> None:
         self.program = Program()
@@ -87,6 +99,7 @@ class Recorder:
         self._clock = 0
         self._outside: list[tuple[Value, Any]] = []
         self._kept: list[Any] = []  # ids are only unique while the arrays live
+        self._ends: dict[int, weakref.ref[Any]] = {}
         self._places: dict[tuple[CodeType, int], Place | None] = {}
         self._modules: dict[int, str] = {}
         self._previous: list[Any] = []
@@ -148,7 +161,10 @@ class Recorder:
             chain.append((t._base, t._view, self.value(t._base)))
             t = t._base
         self._clock += 1
-        self._written.setdefault(id(owner(tensor._array)), {})[byte_bounds(tensor._array)] = self._clock
+        memory = owner(tensor._array)
+        if id(memory) not in self._ends:
+            self._kept.append(memory)
+        self._written.setdefault(id(memory), {})[byte_bounds(tensor._array)] = self._clock
         self._set(tensor._array, new)
         scatter = registry["view_scatter"]
         place, module = self.at if self.at is not None else self._here()
@@ -230,7 +246,11 @@ class Recorder:
 
     def _set(self, array: Any, value: Value) -> None:
         self._values[id(array)] = (value, self._clock)
-        self._kept.append(array)
+        if self.keeps:
+            self._kept.append(array)
+        elif id(array) not in self._ends:
+            forget = partial(_forget, id(array), self._values, self._written, self._ends)
+            self._ends[id(array)] = weakref.ref(array, forget)
 
     def _made(self, array: Any) -> Value:
         if type(array) is not np.ndarray:
