@@ -11,7 +11,10 @@ from tests.compile.programs import record, run
 
 import chainrule as torch
 from chainrule.compile import split, workers
+from chainrule.ops.conv import conv_weight
 
+F = torch.nn.functional
+WINDOWS = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
 RNG = np.random.default_rng(0)
 pytestmark = pytest.mark.skipif(not workers.available(), reason="the pool is made of POSIX threads")
 
@@ -39,6 +42,10 @@ PROGRAMS = {
     "chain": (lambda a: (a.exp() + 1).log().tanh(), [(16, 4, 33)]),
     "over columns": (lambda a: a.amax(0), [(30, 40)]),
     "other shapes": (lambda a: (a * 2).reshape(8, 4, 32).sum(-1), [(32, 32)]),
+    "convolution": (lambda x, w: torch.relu(F.conv2d(x, w, stride=2, padding=1) + 1), [(96, 3, 9, 8), (5, 3, 3, 3)]),
+    "transposed convolution": (lambda x, w: F.conv_transpose2d(x, w, stride=2), [(96, 4, 5, 4), (4, 3, 3, 2)]),
+    "gradient of weights": (lambda x, y: conv_weight(x, y, kernel=(3, 2), **WINDOWS), [(16, 3, 7, 6), (16, 13, 5, 5)]),
+    "pooling": (lambda x: F.avg_pool2d(x.exp(), 3, 2, 1), [(96, 3, 7, 8)]),
 }
 
 

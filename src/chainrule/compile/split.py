@@ -16,6 +16,7 @@ from .nodes import Access, Node
 
 __all__ = ["Part", "cost", "split"]
 
+_IMAGES = ("conv", "pool", "conv_weight")
 Part = tuple[Group, dict[Value, tuple[Value, int]]]
 """A group, and for the values that it makes: which value they are a range of, and from which entry on."""
 WORTH = 16.0
@@ -30,6 +31,12 @@ def cost(group: Group) -> float:
         size = math.prod(node.shape)
         if node.kind == "matmul":
             total += 2 * size * node.params["k"] / 80e3
+        elif node.kind == "conv":
+            inputs = node.params["shapes"][0][1] // node.params["groups"]
+            total += 2 * size * inputs * math.prod(node.params["kernel"]) / 80e3
+        elif node.kind == "conv_weight":
+            blocks, _, *grid = node.params["shapes"][1]
+            total += 2 * size * blocks * math.prod(grid) / 80e3
         else:
             total += size * (1.5e-3 if node.name in _HEAVY else 0.15e-3)
     return total
@@ -37,8 +44,17 @@ def cost(group: Group) -> float:
 
 def split(group: Group, parts: int) -> list[Part] | None:
     """The group in that many parts; None where it is too small, or its outermost axis cannot be divided."""
-    if parts < 2 or group.kind not in ("matmul", "loop") or not group.shape or cost(group) < WORTH:
+    if parts < 2 or group.kind not in ("matmul", "loop", *_IMAGES) or not group.shape or cost(group) < WORTH:
         return None
+    if group.kind in _IMAGES:
+        node = group.nodes[0]
+        # Each part several blocks of images, or several channels of a weight gradient.
+        if (
+            group.shape[0] < 2 * parts
+            or group.shape[0] != node.out.shape[0]
+            or (group.kind == "conv_weight" and node.params["groups"] > 1)
+        ):
+            return None
     if any(level == "end" for level in group.level.values()):
         return None  # sums over the rows would need sums of sums
     rows = group.shape[0]
@@ -84,6 +100,8 @@ def _part(group: Group, low: int, high: int) -> Part | None:
             return None
         if node.kind == "matmul":
             new = _product(node, out, low, high, of)
+        elif node.kind in _IMAGES:
+            new = _images(node, out, low, high)
         else:
             total = full if math.prod(node.shape) == full else full // per_row
             span = _range(node.shape, total, low, high, of)
@@ -123,3 +141,20 @@ def _product(node: Node, out: Value, low: int, high: int, of: int) -> Node | Non
     step = b.strides[axis] if axis < len(node.shape) - 2 else 0
     args.append(Access(b.root, b.offset + low * step, b.strides))
     return replace(node, out=out, args=args, shape=(*node.shape[:axis], high - low, *node.shape[axis + 1 :]))
+
+
+def _images(node: Node, out: Value, low: int, high: int) -> Node:
+    """Blocks of images of a convolution or a pooling, or channels of a weight gradient."""
+    args: list[Access | float | int | bool] = []
+    params = node.params
+    for i, a in enumerate(node.args):
+        assert isinstance(a, Access)
+        if node.kind == "conv_weight":  # the channels are those of its second argument
+            step = a.strides[1] if i == 1 else 0
+        else:
+            step = 0 if node.kind == "conv" and i == 1 else a.strides[0]
+        args.append(Access(a.root, a.offset + low * step, a.strides))
+    if node.kind == "conv_weight":
+        x, (blocks, _, *grid) = params["shapes"]
+        params = {**params, "shapes": (x, (blocks, high - low, *grid))}
+    return replace(node, out=out, args=args, shape=(high - low, *node.shape[1:]), params=params)
