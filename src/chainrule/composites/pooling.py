@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.live import values_read
 from ..core.rng import numpy_generator
 from ..core.variable import wrap
 from ..errors import ShapeError, UsageError, message
@@ -107,6 +108,7 @@ def _max_pool(
     settings = {"kernel": kernel, "stride": stride, "widths": widths, "dilation": dilation}
     if not return_indices:
         return _as_given(input, ops.max_pool(x, **settings))
+    values_read(x, f"max_pool{n}d with indices")
     tap = ops.max_tap(wrap(x._array), **settings)
     index = ops.flat_index(tap._array, x._array.shape[2:], **settings)
     return _as_given(input, ops.pick_tap(x, tap, **settings)), _as_given(input, wrap(index))
@@ -238,6 +240,7 @@ def _adaptive_max(n: int, input: Any, output_size: Any, return_indices: bool = F
         if return_indices:
             return _as_given(input, found[0]), _as_given(input, found[1])
         return _as_given(input, found)
+    values_read(x, f"adaptive_max_pool{n}d to a size that does not divide the input's")
     lead = x._array.shape[:2]
     places = np.arange(math.prod(space)).reshape(space)
     index = np.empty((*lead, *size), np.int64)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.live import values_read
 from ..core.variable import wrap
 from ._args import axes, need_tensor
 from .creation import from_numpy
@@ -47,6 +48,7 @@ def __dlpack__(self: Any, *, stream: Any = None, **options: Any) -> Any:
     """
     if self.requires_grad:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+    values_read(self, "__dlpack__")
     return self._array.__dlpack__(**options)
 
 
@@ -62,6 +64,7 @@ def to_dlpack(tensor: Any) -> Any:
 
 def hash_tensor(input: Any, dim: Any = None, *, keepdim: bool = False, mode: int = 0, out: Any = None) -> Any:
     """The bits of the entries (floats as float64, integers as int64) combined by exclusive or, as uint64."""
+    values_read(input, "hash_tensor")
     x = need_tensor(input, "hash_tensor")
     if mode != 0:
         raise RuntimeError("hash_tensor only supports mode=0 (xor_sum)")

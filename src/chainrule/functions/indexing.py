@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core import inplace
+from ..core.live import values_read
 from ..core.state import state
 from ..core.variable import Variable, wrap
 from ..errors import IndexOutOfRange, ShapeError, message
@@ -463,6 +464,7 @@ def nonzero_static(input: Any, *, size: int, fill_value: int = -1, out: Any = No
     """The first ``size`` rows of ``nonzero``, filled up with ``fill_value`` if there are fewer."""
     if out is not None:
         return into(out, nonzero_static(input, size=size, fill_value=fill_value), "nonzero_static")
+    values_read(input, "nonzero_static")
     if size < 0:
         raise RuntimeError(f"nonzero_static: 'size' must be an non-negative integer, but got {size}")
     found = nonzero(input)._array[:size]

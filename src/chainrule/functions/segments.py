@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import FLOATS, default
+from ..core.live import values_read
 from ..core.variable import Variable, wrap
 from ..errors import message
 from ..ops import gather as along
@@ -47,6 +48,7 @@ def segment_reduce(
     if (lengths is None) == (offsets is None):
         raise RuntimeError("segment_reduce(): Either lengths or offsets must be defined.")
     given = lengths if offsets is None else offsets
+    values_read(given, "segment_reduce")
     if x._array.ndim < given._array.ndim:
         raise RuntimeError("Expected data.dim() >= lengths_value.dim() to be true, but got false.")
     d = given._array.ndim - 1
@@ -142,6 +144,8 @@ def gradient(input: Any, *, spacing: Any = 1, dim: Any = None, edge_order: int =
 def _along(x: Any, d: int, step: Any, order: int) -> Any:
     """The derivative along one axis: slices of x, weighted and added up."""
     n = x._array.shape[d]
+    if isinstance(step, Variable):
+        values_read(step, "gradient")
     at = step._array.astype(np.float64) if isinstance(step, Variable) else np.arange(n) * float(step)
     if at.shape != (n,):
         raise RuntimeError(
@@ -197,6 +201,7 @@ def histogramdd(
     input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False, out: Any = None
 ) -> Any:
     """Counts of points (rows of the last axis) in a grid of bins, and the bins' edges along each axis."""
+    values_read(input, "histogramdd")
     points = need_tensor(input, "histogramdd")._array
     if points.dtype not in FLOATS:
         raise NotImplementedError(f"\"histogramdd\" not implemented for '{points.dtype.name.capitalize()}'")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import FLOATS
+from ..core.live import values_read
 from ..core.variable import Variable, wrap
 from ..errors import ShapeError
 from ..functions import layout
@@ -52,6 +53,7 @@ def lu_factor_ex(A: Any, *, pivot: bool = True, check_errors: bool = False, out:
     """``lu_factor`` with LAPACK's word on each matrix: which entry of U's diagonal is 0, if one is."""
     if out is not None:
         return into(out, lu_factor_ex(A, pivot=pivot, check_errors=check_errors), "lu_factor_ex")
+    values_read(A, "linalg.lu_factor_ex")
     x = check_matrix(A, "lu_factor_ex" if check_errors else "lu_factor")
     if not pivot:
         raise RuntimeError("linalg.lu_factor: LU without pivoting is not implemented on the CPU")
@@ -116,6 +118,7 @@ def lu_unpack(
     """P, L, U from ``lu_factor``'s result; what is not asked for is an empty tensor."""
     if out is not None:
         return into(out, lu_unpack(LU_data, LU_pivots, unpack_data, unpack_pivots), "lu_unpack")
+    values_read(LU_pivots, "linalg.lu_unpack")
     if LU_pivots._array.dtype != np.int32:
         raise RuntimeError(
             "torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 dtype.\nNote: this "
@@ -131,6 +134,7 @@ def lu_solve(LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool =
     """The solution of A X = B (X A = B unless ``left``, Aᵀ for A if ``adjoint``) from A's ``lu_factor``."""
     if out is not None:
         return into(out, lu_solve(LU, pivots, B, left=left, adjoint=adjoint), "lu_solve")
+    values_read(pivots, "linalg.lu_solve")
     x = check_matrix(LU, "lu_solve", True)
     b = need_tensor(B, "linalg_lu_solve", 3, "B")
     if not left:
@@ -163,6 +167,7 @@ def solve_ex(A: Any, B: Any, *, left: bool = True, check_errors: bool = False, o
     """``solve``, which does not raise for a singular matrix: LAPACK's word is the second result."""
     if out is not None:
         return into(out, solve_ex(A, B, left=left, check_errors=check_errors), "solve_ex")
+    values_read(A, "linalg.solve_ex")
     x = check_matrix(A, "solve", True)
     info = _zero_pivot(ops.lu_factor(wrap(x._array))[0]._array)
     if not info.any():
@@ -180,6 +185,7 @@ def inv_ex(A: Any, *, check_errors: bool = False, out: Any = None) -> Any:
     """``inv``, which does not raise for a singular matrix: LAPACK's word is the second result."""
     if out is not None:
         return into(out, inv_ex(A, check_errors=check_errors), "inv_ex")
+    values_read(A, "linalg.inv_ex")
     x = check_matrix(A, "inv_ex" if check_errors else "inv", True)
     info = _zero_pivot(ops.lu_factor(wrap(x._array))[0]._array)
     if not info.any():
@@ -202,6 +208,7 @@ def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False, out:
     """``cholesky``, which does not raise: the order of the first minor that is not positive is the second result."""
     if out is not None:
         return into(out, cholesky_ex(A, upper=upper, check_errors=check_errors), "cholesky_ex")
+    values_read(A, "linalg.cholesky_ex")
     x = check_matrix(A, "cholesky_ex" if check_errors else "cholesky", True)
     a = moves.swap(x) if upper else x
     potrf = ops.lapack("potrf", a._array)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.live import values_read
 from ..core.variable import wrap
 from ..functions._results import named
 from ..functions.inplace import into
@@ -34,6 +35,7 @@ def ldl_factor_ex(A: Any, *, hermitian: bool = False, check_errors: bool = False
     """``ldl_factor`` with LAPACK's word on each matrix."""
     if out is not None:
         return into(out, ldl_factor_ex(A, hermitian=hermitian, check_errors=check_errors), "ldl_factor_ex")
+    values_read(A, "linalg.ldl_factor_ex")
     a = check_matrix(A, "ldl_factor_ex", True)._array
     sytrf = ops.lapack("sytrf", a)
     found, pivots, info = ops.each_matrix(lambda m: sytrf(m, lower=1), a.shape[:-2], a)
@@ -58,6 +60,7 @@ def ldl_solve(LD: Any, pivots: Any, B: Any, *, hermitian: bool = False, out: Any
     """The solution of A X = B from A's ``ldl_factor``."""
     if out is not None:
         return into(out, ldl_solve(LD, pivots, B, hermitian=hermitian), "ldl_solve")
+    values_read(LD, "linalg.ldl_solve")
     a = check_matrix(LD, "ldl_solve", True)._array
     whole = wrap(np.stack([_rebuilt(m, p) for m, p in zip(a.reshape(-1, *a.shape[-2:]),
                                                           pivots._array.reshape(-1, a.shape[-1]), strict=True)])
@@ -94,6 +97,7 @@ def geqrf(input: Any, *, out: Any = None) -> Any:
     """QR in LAPACK's form: R on and above the diagonal, below it the reflectors; no gradients, as in PyTorch."""
     if out is not None:
         return into(out, geqrf(input), "geqrf")
+    values_read(input, "linalg.geqrf")
     a = check_matrix(input, "geqrf", prefix="")._array
     if not a.size:
         return QRFactorResult(wrap(a.copy()), wrap(np.empty((*a.shape[:-2], min(a.shape[-2:])), a.dtype)))
