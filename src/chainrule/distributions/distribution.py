@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import chainrule as torch
@@ -10,14 +11,22 @@ from ..autograd.modes import no_grad
 from ..core.state import state
 from ..core.variable import Variable
 from ..errors import UsageError, message
-from .constraints import Constraint
+from .constraints import is_dependent
 
-__all__ = ["Distribution", "broadcast", "draw"]
+__all__ = ["Distribution", "ExponentialFamily", "broadcast", "draw"]
 
 
 def broadcast(*values: Any) -> list[Any]:
-    """Numbers and tensors as tensors of one shape; numbers take the tensors' dtype."""
+    """Numbers and tensors as tensors of one shape; numbers take the tensors' dtype.
+
+    Raises:
+        ValueError: when something is neither.
+    """
     given = [v for v in values if isinstance(v, Variable)]
+    if not all(isinstance(v, (Variable, int, float)) for v in values):
+        raise ValueError(
+            "Input arguments must all be instances of Number, torch.Tensor or objects implementing __torch_function__."
+        )
     dtype = given[0].dtype if given else torch.get_default_dtype()  # type: ignore[attr-defined]
     tensors = [v if isinstance(v, Variable) else torch.tensor(float(v), dtype=dtype) for v in values]  # pyright: ignore[reportCallIssue]
     return list(torch.broadcast_tensors(*tensors))
@@ -38,9 +47,10 @@ class Distribution:
     """A distribution over tensors: ``batch_shape`` numbers the distributions, ``event_shape`` is one sample's shape."""
 
     has_rsample = False
-    arg_constraints: dict[str, Constraint] = {}  # noqa: RUF012 (a table, as in PyTorch)
-    support: Any = None
+    has_enumerate_support = False
     _validate_args = True
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (a table, as in PyTorch)
+    support: Any = None
 
     @staticmethod
     def set_default_validate_args(value: bool) -> None:
@@ -57,12 +67,14 @@ class Distribution:
             return
         for name, constraint in self.arg_constraints.items():
             value = self.__dict__.get(name)
-            if value is not None and not constraint.check(value.detach()).all():
+            if not isinstance(value, Variable) or is_dependent(constraint):
+                continue
+            if not constraint.check(value.detach()).all():
                 raise UsageError(
                     message(
-                        f"Expected parameter {name} (Tensor of shape {tuple(value.shape)}) of distribution "
-                        f"{type(self).__name__}(...) to satisfy the constraint {constraint}, but found invalid values:",
-                        str(value),
+                        f"Expected parameter {name} ({type(value).__name__} of shape {tuple(value._array.shape)}) of "
+                        f"distribution {self!r} to satisfy the constraint {constraint!r}, but found invalid values:\n"
+                        f"{value}"
                     )
                 )
 
@@ -74,9 +86,26 @@ class Distribution:
     def event_shape(self) -> Any:
         return self._event_shape
 
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        """The same distribution with its parameters repeated to another batch shape (no memory is used for it)."""
+        shape, rank = torch.Size(batch_shape), len(self._batch_shape)
+        new = object.__new__(type(self))
+        for name, value in self.__dict__.items():
+            if isinstance(value, Variable):
+                value = value.expand((*shape, *value._array.shape[rank:]))  # type: ignore[attr-defined]
+            elif isinstance(value, Distribution):
+                value = value.expand((*shape, *value.batch_shape[rank:]))
+            new.__dict__[name] = value
+        new._batch_shape = shape
+        return new
+
     @property
     def mean(self) -> Any:
         raise NotImplementedError
+
+    @property
+    def mode(self) -> Any:
+        raise NotImplementedError(f"{type(self)} does not implement mode")
 
     @property
     def variance(self) -> Any:
@@ -98,6 +127,7 @@ class Distribution:
 
     def sample_n(self, n: int) -> Any:
         """``sample((n,))``."""
+        warnings.warn("sample_n will be deprecated. Use .sample((n,)) instead", UserWarning, stacklevel=2)
         return self.sample((n,))
 
     def log_prob(self, value: Any) -> Any:
@@ -117,27 +147,94 @@ class Distribution:
     def icdf(self, value: Any) -> Any:
         raise NotImplementedError
 
+    def enumerate_support(self, expand: bool = True) -> Any:
+        """Every possible value, along a new first axis (for some discrete distributions)."""
+        raise NotImplementedError
+
+    def _values(self, values: Any, expand: bool) -> Any:
+        """The possible values (along axis 0), over the batch."""
+        values = values.reshape((-1, *(1,) * len(self._batch_shape)))
+        return values.expand((-1, *self._batch_shape)) if expand else values
+
     def _extended_shape(self, sample_shape: Any = ()) -> Any:
         return torch.Size((*sample_shape, *self._batch_shape, *self._event_shape))
 
     def _check(self, value: Any) -> None:
+        """Whether ``value`` can be a sample, if arguments are checked.
+
+        Raises:
+            ValueError: naming what does not fit.
+        """
+        if not self._validate_args:
+            return
         if not isinstance(value, Variable):
             raise ValueError("The value argument to log_prob must be a Tensor")
-        if not self._validate_args or self.support is None:
+        have, event = tuple(value._array.shape), tuple(self._event_shape)
+        if have[len(have) - len(event) :] != event:
+            raise ValueError(
+                f"The right-most size of value must match event_shape: {value.shape} vs {self._event_shape}."
+            )
+        wanted = (*self._batch_shape, *event)
+        for i, j in zip(reversed(have), reversed(wanted)):
+            if i != 1 and j != 1 and i != j:
+                raise ValueError(
+                    f"Value is not broadcastable with batch_shape+event_shape: {torch.Size(have)} vs "
+                    f"{torch.Size(wanted)}."
+                )
+        try:
+            support = self.support
+        except NotImplementedError:
+            warnings.warn(
+                f"{type(self)} does not define `support` to enable sample validation. Please initialize the "
+                "distribution with `validate_args=False` to turn off validation.",
+                stacklevel=3,
+            )
             return
-        if not self.support.check(value.detach()).all():  # type: ignore[attr-defined]
+        if support is None:
+            return
+        if not support.check(value.detach()).all():  # type: ignore[attr-defined]
             raise UsageError(
                 message(
-                    f"Expected value argument (Tensor of shape {tuple(value._array.shape)}) to be within the support "
-                    f"({self.support}) of the distribution {self!r}, but found invalid values:",
-                    str(value),
+                    f"Expected value argument ({type(value).__name__} of shape {have}) to be within the support "
+                    f"({support!r}) of the distribution {self!r}, but found invalid values:\n{value}"
                 )
             )
+
+    _validate_sample = _check
 
     def __repr__(self) -> str:
         shown = [n for n in self.arg_constraints if n in self.__dict__]
         inside = ", ".join(
-            f"{n}: {getattr(self, n) if getattr(self, n).numel() == 1 else tuple(getattr(self, n).size())}"
-            for n in shown
+            f"{n}: {getattr(self, n) if getattr(self, n).numel() == 1 else getattr(self, n).size()}" for n in shown
         )
         return f"{type(self).__name__}({inside})"
+
+
+class ExponentialFamily(Distribution):
+    """p(x) = exp(⟨t(x), θ⟩ − F(θ) + k(x)): given the natural parameters and F, the entropy follows by differentiating.
+
+    A subclass defines ``_natural_params``, ``_log_normalizer`` and ``_mean_carrier_measure`` (E k(x)).
+    """
+
+    @property
+    def _natural_params(self) -> tuple[Any, ...]:
+        raise NotImplementedError
+
+    def _log_normalizer(self, *natural_params: Any) -> Any:
+        raise NotImplementedError
+
+    _mean_carrier_measure: Any = None
+
+    def entropy(self) -> Any:
+        """F(θ) − ⟨θ, ∇F(θ)⟩ − E k(x)."""
+        natural = [p.detach().requires_grad_() for p in self._natural_params]
+        value = self._log_normalizer(*natural)
+        gradients = torch.autograd.grad(value.sum(), natural, create_graph=True)
+        if self._mean_carrier_measure is None:
+            raise NotImplementedError
+        result = value - self._mean_carrier_measure
+        for p, g in zip(natural, gradients):
+            rest = tuple(range(len(self._batch_shape), p.dim()))
+            inner = p * g
+            result = result - (inner.sum(rest) if rest else inner)
+        return result

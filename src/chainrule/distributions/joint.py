@@ -7,7 +7,7 @@ from typing import Any
 
 import chainrule as torch
 
-from .constraints import positive_definite, real_vector
+from . import constraints as C
 from .distribution import Distribution
 
 __all__ = ["Independent", "MixtureSameFamily", "MultivariateNormal"]
@@ -57,6 +57,29 @@ class Independent(Distribution):
     def entropy(self) -> Any:
         return self._add(self.base_dist.entropy())
 
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        shape = torch.Size(batch_shape)
+        inner = (*shape, *self._event_shape[: self.reinterpreted_batch_ndims])
+        return Independent(self.base_dist.expand(inner), self.reinterpreted_batch_ndims, self._validate_args)
+
+    @property
+    def has_enumerate_support(self) -> bool:  # type: ignore[override]
+        return self.reinterpreted_batch_ndims == 0 and self.base_dist.has_enumerate_support
+
+    @C.dependent_property
+    def support(self) -> Any:  # type: ignore[override]
+        inner, n = self.base_dist.support, self.reinterpreted_batch_ndims
+        return C.independent(inner, n) if n else inner
+
+    @property
+    def mode(self) -> Any:
+        return self.base_dist.mode
+
+    def enumerate_support(self, expand: bool = True) -> Any:
+        if self.reinterpreted_batch_ndims > 0:
+            raise NotImplementedError("Enumeration over cartesian product is not implemented")
+        return self.base_dist.enumerate_support(expand=expand)
+
     def __repr__(self) -> str:
         return f"Independent({self.base_dist}, {self.reinterpreted_batch_ndims})"
 
@@ -68,7 +91,42 @@ class MixtureSameFamily(Distribution):
         self, mixture_distribution: Any, component_distribution: Any, validate_args: bool | None = None
     ) -> None:
         self.mixture_distribution, self.component_distribution = mixture_distribution, component_distribution
+        if type(mixture_distribution).__name__ != "Categorical":
+            raise ValueError(" The Mixture distribution needs to be an  instance of torch.distributions.Categorical")
+        if not isinstance(component_distribution, Distribution):
+            raise ValueError("The Component distribution need to be an instance of torch.distributions.Distribution")
+        for a, b in zip(reversed(mixture_distribution.batch_shape), reversed(component_distribution.batch_shape[:-1])):
+            if 1 not in (a, b) and a != b:
+                raise ValueError(
+                    f"`mixture_distribution.batch_shape` ({mixture_distribution.batch_shape}) is not compatible with "
+                    f"`component_distribution.batch_shape`({component_distribution.batch_shape[:-1]})"
+                )
+        k, have = mixture_distribution.logits.shape[-1], component_distribution.batch_shape[-1]
+        if k != have:
+            raise ValueError(
+                f"`mixture_distribution component` ({k}) does not equal `component_distribution.batch_shape[-1]` "
+                f"({have})"
+            )
+        self._num_component = k
         super().__init__(component_distribution.batch_shape[:-1], component_distribution.event_shape, validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        shape = tuple(batch_shape)
+        return MixtureSameFamily(
+            self.mixture_distribution.expand(shape),
+            self.component_distribution.expand((*shape, self._num_component)), self._validate_args,
+        )  # fmt: skip
+
+    @C.dependent_property
+    def support(self) -> Any:  # type: ignore[override]
+        return C.MixtureSameFamilyConstraint(self.component_distribution.support)
+
+    def cdf(self, value: Any) -> Any:
+        each = self.component_distribution.cdf(value.unsqueeze(-1 - len(self._event_shape)))
+        return (each * self.mixture_distribution.probs).sum(-1)
+
+    def __repr__(self) -> str:
+        return f"MixtureSameFamily(\n  {self.mixture_distribution!r},\n  {self.component_distribution!r})"
 
     def _spread(self, x: Any) -> Any:
         return x.reshape((*x.shape, *(1,) * len(self._event_shape)))
@@ -93,6 +151,7 @@ class MixtureSameFamily(Distribution):
         return drawn.gather(axis, index).squeeze(axis)
 
     def log_prob(self, value: Any) -> Any:
+        self._check(value)
         each = self.component_distribution.log_prob(value.unsqueeze(-1 - len(self._event_shape)))
         return torch.logsumexp(each + torch.log_softmax(self.mixture_distribution.logits, dim=-1), dim=-1)
 
@@ -102,8 +161,10 @@ class MultivariateNormal(Distribution):
 
     has_rsample = True
     arg_constraints = {  # noqa: RUF012
-        "loc": real_vector, "covariance_matrix": positive_definite, "scale_tril": positive_definite,
+        "loc": C.real_vector, "covariance_matrix": C.positive_definite, "precision_matrix": C.positive_definite,
+        "scale_tril": C.lower_cholesky,
     }  # fmt: skip
+    support = C.real_vector
 
     def __init__(
         self,
@@ -123,22 +184,21 @@ class MultivariateNormal(Distribution):
         d = loc.shape[-1]
         shape = torch.broadcast_shapes(tuple(given[0].shape[:-2]), tuple(loc.shape[:-1]))
         self.loc = loc.expand((*shape, d))
-        if scale_tril is not None:
-            lower = scale_tril
-        else:
-            lower = torch.linalg.cholesky(
-                covariance_matrix if precision_matrix is None else torch.linalg.inv(precision_matrix)
-            )
-        self.scale_tril = lower.expand((*shape, d, d))
+        name = "scale_tril" if scale_tril is not None else "covariance_matrix"
+        name = "precision_matrix" if precision_matrix is not None else name
+        self.__dict__[name] = given[0].expand((*shape, *given[0].shape[-2:]))
         super().__init__(shape, (d,), validate_args)
+        if scale_tril is None:
+            whole = given[0] if precision_matrix is None else torch.linalg.inv(precision_matrix)
+            self.__dict__["scale_tril"] = torch.linalg.cholesky(whole).expand((*shape, d, d))
 
-    @property
-    def covariance_matrix(self) -> Any:
-        return self.scale_tril @ self.scale_tril.mT
-
-    @property
-    def precision_matrix(self) -> Any:
-        return torch.linalg.inv(self.covariance_matrix)
+    def __getattr__(self, name: str) -> Any:
+        lower = self.__dict__.get("scale_tril")
+        if name == "covariance_matrix" and lower is not None:
+            return lower @ lower.mT
+        if name == "precision_matrix" and lower is not None:
+            return torch.linalg.inv(lower @ lower.mT)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def mean(self) -> Any:

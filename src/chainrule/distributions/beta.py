@@ -1,5 +1,0 @@
-"""``torch.distributions.beta``: the module that some code imports Beta from."""
-
-from .continuous import Beta
-
-__all__ = ["Beta"]

@@ -1,5 +1,0 @@
-"""``torch.distributions.categorical``: where older code imports Categorical from."""
-
-from .discrete import Categorical
-
-__all__ = ["Categorical"]
