@@ -71,7 +71,7 @@ def test_batched_is_one_by_one(name):
                 try:
                     made = outputs(how(call))
                 except ShapeError:  # lengths that depend on the values: the results cannot be stacked
-                    with pytest.raises(ShapeError, match="^stack: "):
+                    with pytest.raises(ShapeError, match=r"^stack: "):
                         apply_batched(call)
                     break
             else:
