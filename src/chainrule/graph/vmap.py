@@ -47,6 +47,7 @@ class _Example(Recorder):
         self.custom = False
         self.before: list[tuple[Any, Any]] = []
         self.made: set[int] = set()
+        self.alive: list[Any] = []
 
     def record(self, op: Any, inputs: Any, params: dict[str, Any], arrays: tuple[Any, ...]) -> None:
         on = state.grad
@@ -54,7 +55,9 @@ class _Example(Recorder):
         for x in inputs:
             self._look(x)
         super().record(op, inputs, params, arrays)
-        self.made.update(id(owner(a)) for a in arrays if type(a) is np.ndarray)
+        roots = [owner(a) for a in arrays if type(a) is np.ndarray]
+        self.made.update(map(id, roots))
+        self.alive += roots  # an id says something only while its array lives
         self.flows[id(self.program.instrs[-1])] = flags
 
     def _look(self, x: Any) -> None:
