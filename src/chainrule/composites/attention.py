@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,11 @@ def multi_head_attention_forward(
     else:
         q, k, v = _projected(query, key, value, in_proj_weight, in_proj_bias)
     dtype = q._array.dtype
+    if attn_mask is not None and key_padding_mask is not None and attn_mask.dtype != key_padding_mask.dtype:
+        warnings.warn(
+            "Support for mismatched key_padding_mask and attn_mask is deprecated. Use same type for both instead.",
+            stacklevel=3,
+        )
     mask = _as_addend(attn_mask, dtype, "attn_mask")
     padding = _as_addend(key_padding_mask, dtype, "key_padding_mask")
     if mask is not None:

@@ -9,7 +9,6 @@ import numpy as np
 from ..core.variable import wrap
 from ..errors import ShapeError, message
 from ..ops import layout, reduce
-from ..ops.compare import where
 from ..ops.pad import take_axis
 
 __all__ = ["cosine_similarity", "pairwise_distance", "pdist"]
@@ -20,7 +19,9 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
 
     def unit(x: Any) -> Any:
         size = reduce.norm(x, p=2.0, dim=(dim % x._array.ndim,), keepdim=True)
-        return x / where(size > eps, size, eps)
+        # The gradient is that of the norm, below eps too, as in PyTorch.
+        low = np.maximum(eps - size._array, 0).astype(size._array.dtype)
+        return x / (size + wrap(low))
 
     ndim = max(x1._array.ndim, x2._array.ndim)
     if not -ndim <= dim < ndim:

@@ -149,6 +149,9 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
                 f"{list(x.shape)} and num_groups={num_groups}"
             )
         )
+    if x.shape[0] * math.prod(x.shape[1:]) == num_groups:
+        size = [x.shape[0] * x.shape[1] // num_groups, num_groups, *x.shape[2:]]
+        raise UsageError(message(f"Expected more than 1 value per channel when training, got input size {size}"))
     grouped = layout.reshape(input, shape=(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups))
     out = layout.reshape(norm.layer_norm(grouped, None, None, axes=1, eps=eps), shape=x.shape)
     if weight is not None:
@@ -173,8 +176,8 @@ def instance_norm(
     space = math.prod(x.shape[2:])
     if space == 1:
         raise UsageError(message(f"Expected more than 1 spatial element when training, got input size {_size(input)}"))
-    if running_mean is not None or running_var is not None:
-        rows = x.reshape(*x.shape[:2], -1)
+    if x.shape[0] and (running_mean is not None or running_var is not None):
+        rows = x.reshape(*x.shape[:2], space)
         _update(running_mean, wrap(rows.mean(axis=2).mean(axis=0)), momentum)
         _update(running_var, wrap(rows.var(axis=2, ddof=1).mean(axis=0)), momentum)
     return group_norm(input, x.shape[1], weight, bias, eps)

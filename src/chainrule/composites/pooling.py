@@ -247,7 +247,8 @@ def _adaptive_max(n: int, input: Any, output_size: Any, return_indices: bool = F
     bounds = [_bounds(m, t) for m, t in zip(space, size, strict=True)]
     for cell in np.ndindex(*size):
         window = tuple(slice(*bounds[a][i]) for a, i in enumerate(cell))
-        part = x._array[(..., *window)].reshape(*lead, -1)
+        part = x._array[(..., *window)]
+        part = part.reshape(*lead, math.prod(part.shape[2:]))
         index[(..., *cell)] = places[window].ravel()[part.argmax(-1)]
     return _picked(input, x, wrap(index.reshape(*lead, math.prod(size))), size, return_indices)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from ..composites.attention import *  # noqa: F403
@@ -216,31 +217,52 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
 
 def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Dropout of whole channels of (N, C, L) or (C, L)."""
+    if input.dim() not in (2, 3):
+        raise ShapeError(
+            message(
+                f"dropout1d: Expected 2D or 3D input, but received a {input.dim()}D input. Note that dropout1d exists "
+                "to provide channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an "
+                "optional batch dimension (i.e. 2D or 3D inputs)."
+            )
+        )
     return _channel_dropout(input, p, training, inplace, 1)
 
 
 def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Dropout of whole channels of (N, C, H, W); a (C, H, W) input is read as (N, C, L), as PyTorch does."""
+    if input.dim() == 3:
+        warnings.warn(
+            "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is desired "
+            "- input is interpreted as shape (N, C, L), where C is the channel dim. This behavior will change in a "
+            "future release to interpret the input as one without a batch dimension, i.e. shape (C, H, W). To maintain "
+            "the 1D channel-wise dropout behavior, please switch to using dropout1d instead.",
+            stacklevel=2,
+        )
+    elif input.dim() != 4:
+        _warn_dropout(2, input.dim(), "2 spatial dimensions", "3D or 4D")
     return feature_dropout(input, p, training, inplace)
 
 
 def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Dropout of whole channels of (N, C, D, H, W) or (C, D, H, W)."""
+    if input.dim() not in (4, 5):
+        _warn_dropout(3, input.dim(), "3 spatial dimensions", "4D or 5D")
     return _channel_dropout(input, p, training, inplace, 3)
 
 
+def _warn_dropout(space: int, ndim: int, kinds: str, sizes: str) -> None:
+    warnings.warn(
+        f"dropout{space}d: Received a {ndim}-D input to dropout{space}d, which is deprecated and will result in an "
+        "error in a future release. To retain the behavior and silence this warning, please use dropout instead. Note "
+        f"that dropout{space}d exists to provide channel-wise dropout on inputs with {kinds}, a channel dimension, and "
+        f"an optional batch dimension (i.e. {sizes} inputs).",
+        stacklevel=3,
+    )
+
+
 def _channel_dropout(input: Any, p: float, training: bool, inplace: bool, space: int) -> Any:
-    ndim = input.dim()
-    if ndim not in (space + 1, space + 2):
-        raise ShapeError(
-            message(
-                f"dropout{space}d: Expected {space + 1}D or {space + 2}D input, but received a {ndim}D input."
-                f" Note that dropout{space}d exists to provide channel-wise "
-                f"dropout on inputs with {space} spatial dimensions, a "
-                f"channel dimension, and an optional batch dimension (i.e. {space + 1}D or {space + 2}D inputs)."
-            )
-        )
-    if ndim == space + 2:
+    """Dropout of whole channels; the batch axis is added unless there are two more axes than ``space``."""
+    if input.dim() == space + 2:
         return feature_dropout(input, p, training, inplace)
     out = feature_dropout(input.unsqueeze(0), p, training, inplace)
     return input if inplace else out.squeeze(0)

@@ -16,7 +16,8 @@ from .compare import where
                (r.normal(size=(0, 4)), np.zeros(0, int), {"rows": 2})]))  # fmt: skip
 def add_rows(g, index, *, rows):
     """A table of ``rows`` rows where row i is the sum of g's rows whose index is i."""
-    flat, values = index.ravel(), g.reshape(-1, g.shape[-1]) if g.size else g.reshape(0, g.shape[-1])
+    flat = index.ravel()
+    values = g.reshape(flat.size, g.shape[-1])
     out = np.zeros((rows, g.shape[-1]), g.dtype)
     if flat.size:
         # Sorting makes equal rows neighbours: one reduceat instead of np.add.at, which is ten times slower on rows.

@@ -43,7 +43,7 @@ def _layer_calls(r):
     derived=derived_layer_norm, samples=calls(_layer_calls), reference="torch.nn.functional.layer_norm")  # fmt: skip
 def layer_norm(x, weight, bias, *, axes, eps):
     """(x − mean) / √(variance + ε) · weight + bias, statistics over the last ``axes`` axes of each sample."""
-    rows = x.reshape(*x.shape[: x.ndim - axes], -1) if axes != 1 else x
+    rows = x.reshape(*x.shape[: x.ndim - axes], math.prod(x.shape[x.ndim - axes :])) if axes != 1 else x
     n = rows.shape[-1]
     d = rows - row_sum(rows, rows.ndim - 1) / n
     inv_std = 1 / np.sqrt(np.vecdot(d, d)[..., None] / n + eps)
@@ -121,7 +121,7 @@ def _channel_sum(x):
     """Σ over all axes but 1 (plain arrays): rows first, since NumPy adds a contiguous last axis pairwise and fast."""
     if x.ndim == 2:
         return np.add.reduce(x, axis=0)
-    return np.add.reduce(np.add.reduce(x.reshape(*x.shape[:2], -1), axis=-1), axis=0)
+    return np.add.reduce(np.add.reduce(x.reshape(*x.shape[:2], math.prod(x.shape[2:])), axis=-1), axis=0)
 
 
 @op("n c *d -> c, c", formula="mean, variance of {x} per channel", outputs=2, samples=calls(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..core.op import op
@@ -61,7 +63,8 @@ def _(g, index, x_shape, dim):
 def add_axis(g, index, *, size, dim):
     """The transpose of ``take_axis``: entries with the same number are added up."""
     last = np.moveaxis(g, dim, 0)
-    rows = add_rows.op.body(np.ascontiguousarray(last).reshape(last.shape[0], -1), index, rows=size)
+    width = math.prod(last.shape[1:])
+    rows = add_rows.op.body(np.ascontiguousarray(last).reshape(last.shape[0], width), index, rows=size)
     return np.ascontiguousarray(np.moveaxis(rows.reshape(size, *last.shape[1:]), 0, dim))
 
 
