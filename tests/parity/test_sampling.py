@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+
+import chainrule
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -77,3 +80,17 @@ def test_the_default_of_align_corners_warns():
 
     with pytest.warns(UserWarning, match="Default grid_sample and affine_grid behavior has changed"):
         chainrule.nn.functional.affine_grid(chainrule.ones(1, 2, 3), (1, 1, 2, 2))
+
+
+def test_the_identity_grid_lies_on_the_same_side_of_every_pixel():
+    """At pixel centres the gradient by the grid jumps: one bit decides, and networks start there."""
+    image = np.random.default_rng(0).normal(size=(4, 1, 28, 28)).astype(np.float32)
+    found = []
+    for lib in (chainrule, torch):
+        theta = lib.eye(2, 3).repeat(4, 1, 1).requires_grad_()
+        grid = lib.nn.functional.affine_grid(theta, (4, 1, 28, 28), align_corners=False)
+        out = lib.nn.functional.grid_sample(lib.from_numpy(image), grid, align_corners=False)
+        (out * lib.arange(28.0)).sum().backward()
+        found.append(theta.grad.numpy())
+    # sums of 784 terms of up to 400, in float32
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=0.05)

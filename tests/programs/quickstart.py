@@ -75,7 +75,7 @@ class NeuralNetwork(nn.Module):
 model = same_start(NeuralNetwork()).to(device)
 print(model)
 for name, param in model.named_parameters():
-    print(f"Layer: {name} | Size: {param.size()}")
+    print(f"Layer: {name} | Size: {param.size()} | Values : {param[:2]} \n")
 loss_fn = nn.CrossEntropyLoss()
 optimizer = torch.optim.SGD(model.parameters(), lr=1e-1)
 

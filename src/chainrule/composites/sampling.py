@@ -32,6 +32,15 @@ def _default_corners(align_corners: bool | None) -> bool:
     return bool(align_corners)
 
 
+def _symmetric(m: int, dtype: Any) -> Any:
+    """From −1 to 1 in m steps, rounded as PyTorch does: the grid of the identity hits the pixels' centres exactly,
+    where the gradient jumps, so the last bit decides on which side of it the points lie."""
+    if m == 1:
+        return np.zeros(1, dtype)
+    step, i = dtype.type(2) / dtype.type(m - 1), np.arange(m, dtype=dtype)
+    return np.where(i < m // 2, -1 + step * i, 1 - step * (m - 1 - i))
+
+
 def affine_grid(theta: Any, size: Sequence[int], align_corners: bool | None = None) -> Any:
     """The grid of points θ · (x, y, 1) for the pixels of an image of ``size``: theta (N, 2, 3) gives (N, H, W, 2).
 
@@ -65,9 +74,9 @@ def affine_grid(theta: Any, size: Sequence[int], align_corners: bool | None = No
     space = tuple(size[2:])
     base = np.ones((*space, n + 1), theta._array.dtype)
     for axis, m in enumerate(space):
-        line = np.linspace(-1, 1, m) if m > 1 else np.zeros(1)
+        line = _symmetric(m, base.dtype)
         if not align_corners:
-            line = line * ((m - 1) / m)
+            line = line * (m - 1) / m
         base[..., n - 1 - axis] = line.reshape(-1, *(1,) * (n - 1 - axis))
     points = matmul(wrap(base.reshape(1, -1, n + 1)), layout.permute(theta, dims=(0, 2, 1)))
     return layout.reshape(points, shape=(size[0], *space, n))
@@ -167,7 +176,7 @@ class _Axis:
     def __init__(self, at: Any, sizes: tuple[int, ...], axis: int, padding: str, align_corners: bool) -> None:
         size = sizes[axis]
         self.size, self.padding, self.align = size, padding, align_corners
-        self.pixels = (at + 1) * ((size - 1) / 2) if align_corners else ((at + 1) * size - 1) / 2
+        self.pixels = (at + 1) * ((size - 1) / 2) if align_corners else (at + 1) * (size / 2) - 0.5
         self.volume = len(sizes) == 3
         if self.volume and padding == "zeros":  # what is not a number is outside; in images it makes the value NaN
             a = self.pixels._array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -90,16 +91,21 @@ def _take_diagonals(x: Any, labels: list[Any]) -> tuple[Any, list[Any]]:
     return x, labels
 
 
+def _permuted(x: Any, dims: tuple[int, ...]) -> Any:
+    return x if dims == tuple(range(len(dims))) else layout.permute(x, dims=dims)
+
+
+def _reshaped(x: Any, shape: tuple[int, ...]) -> Any:
+    return x if x._array.shape == shape else layout.reshape(x, shape=shape)
+
+
 def _arranged(x: Any, labels: list[Any], wanted: list[Any]) -> Any:
     """x with its axes in the order ``wanted``, size 1 where it lacks one."""
     have = [c for c in wanted if c in labels]
     dims = tuple(labels.index(c) for c in have)
-    if dims != tuple(range(len(dims))):
-        x = layout.permute(x, dims=dims)
-    shape = x._array.shape
-    sizes = dict(zip(have, shape))
-    full = tuple(sizes.get(c, 1) for c in wanted)
-    return x if full == shape else layout.reshape(x, shape=full)
+    x = _permuted(x, dims)
+    sizes = dict(zip(have, x._array.shape))
+    return _reshaped(x, tuple([sizes.get(c, 1) for c in wanted]))
 
 
 def _pair(x: Any, lx: list[Any], y: Any, ly: list[Any], keep: set[Any]) -> tuple[Any, list[Any]]:
@@ -127,21 +133,15 @@ def _pair(x: Any, lx: list[Any], y: Any, ly: list[Any], keep: set[Any]) -> tuple
     if not inner:
         order = [*batch, *left, *right]
         return _arranged(x, lx, order) * _arranged(y, ly, order), order
-    a = layout.permute(x, dims=tuple(lx.index(c) for c in (*batch, *left, *inner)))
-    b = layout.permute(y, dims=tuple(ly.index(c) for c in (*batch, *inner, *right)))
-
-    def count(labels: list[Any], of: dict[Any, int]) -> int:
-        n = 1
-        for c in labels:
-            n *= of[c]
-        return n
-
-    k = count(inner, x_sizes)
-    a = layout.reshape(a, shape=(*(x_sizes[c] for c in batch), count(left, x_sizes), k))
-    b = layout.reshape(b, shape=(*(y_sizes[c] for c in batch), k, count(right, y_sizes)))
+    a = _permuted(x, tuple([lx.index(c) for c in (*batch, *left, *inner)]))
+    b = _permuted(y, tuple([ly.index(c) for c in (*batch, *inner, *right)]))
+    k = math.prod([x_sizes[c] for c in inner])
+    rows, columns = (math.prod([sizes[c] for c in labels]) for labels in (left, right))
+    a = _reshaped(a, (*[x_sizes[c] for c in batch], rows, k))
+    b = _reshaped(b, (*[y_sizes[c] for c in batch], k, columns))
     z = ops.matmul(a, b)
-    shape = (*z._array.shape[: len(batch)], *(sizes[c] for c in left), *(sizes[c] for c in right))
-    return layout.reshape(z, shape=shape), [*batch, *left, *right]
+    shape = (*z._array.shape[: len(batch)], *[sizes[c] for c in (*left, *right)])
+    return _reshaped(z, shape), [*batch, *left, *right]
 
 
 def _sum_alone(x: Any, labels: list[Any], keep: set[Any]) -> tuple[Any, list[Any]]:
