@@ -232,3 +232,25 @@ def test_a_weight_of_many_products_is_packed_once():
     (got,), step = run(program, [x, w])
     np.testing.assert_allclose(got, expected[0], rtol=1e-4, atol=1e-5)
     assert [g.kind for g in step.groups].count("pack") == 1
+
+
+def test_the_update_of_a_large_parameter_is_one_kernel_of_its_own():
+    shapes = [(40, 30), (30, 40), (40, 30)]
+    given = [a for s in shapes for a in arrays(s, s, s)]  # parameter, momentum, gradient
+
+    def f(rate, *given):
+        out = []
+        for p, m, g in zip(*[iter(given)] * 3, strict=True):
+            scaled = g * rate
+            m = m * 0.9 + scaled * 0.1
+            v = p * 0.99 + (scaled * scaled) * 0.01
+            out += [p - rate * (m / (v.sqrt() + 1e-8)), m, v]
+        return out
+
+    rate = np.array(0.1, np.float32)
+    program, expected = record(f, [rate, *given])
+    got, step = run(program, [rate, *given])
+    assert len(step.groups) == len(shapes)
+    assert len({name for parts in step.kernels for name, _ in parts}) == 2, "equal shapes share their code"
+    for g, e in zip(got, expected, strict=True):
+        np.testing.assert_allclose(g, e, rtol=1e-5, atol=1e-6)

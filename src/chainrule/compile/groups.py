@@ -18,6 +18,8 @@ __all__ = ["ALONE", "PRODUCTS", "Group", "make_groups", "respread", "refine"]
 
 PRODUCTS = ("matmul", "conv", "pool")
 """Kinds of nodes whose kernel carries out elementwise work on its result."""
+SMALL = 256
+"""Elementwise work on so few entries shares a loop with any other of its shape: that saves calls."""
 ALONE = ("call", "join", "pack", "conv_weight", "max_pool", "indexed", "scan")
 """Kinds of nodes that have a group to themselves."""
 
@@ -228,10 +230,34 @@ def _scalars_first(nodes: list[Node]) -> list[Node]:
     return early + [n for n in nodes if id(n) not in first]
 
 
+def _strands(nodes: list[Node]) -> dict[Node, object]:
+    """For every elementwise node its strand: those of the same size that values of that size connect.
+
+    The update of one parameter is a strand, whatever it is fused with. Two large parameters are two strands although
+    they read the same learning rate: in one loop they would only compete for the ways of the cache.
+    """
+    parent: dict[object, object] = {}
+
+    def root(x: object) -> object:
+        while parent.setdefault(x, x) is not x:
+            parent[x] = parent[parent[x]] if parent[x] in parent else parent[x]
+            x = parent[x]
+        return x
+
+    for node in nodes:
+        if node.kind == "ew":
+            size = math.prod(node.shape)
+            for v in (*node.reads, node.out):
+                if math.prod(v.shape) == size:
+                    parent[root(v)] = root(node)
+    return {node: root(node) for node in nodes if node.kind == "ew"}
+
+
 def make_groups(nodes: list[Node], targets: dict[Value, Value], fuse: bool = True) -> list[Group]:
     """Assign nodes to groups. ``targets`` maps values to the memory that they will be stored in: such a node must not
     run before the last reader of that memory."""
     nodes = _scalars_first(nodes)
+    strand = _strands(nodes)
     groups: list[Group] = []
     where: dict[Value, int] = {}
     readers: dict[Value, int] = {}
@@ -245,7 +271,7 @@ def make_groups(nodes: list[Node], targets: dict[Value, Value], fuse: bool = Tru
         memory = targets.get(node.out)
         if memory is not None:
             earliest = max(earliest, last_reader.get(memory, 0))
-        found = None
+        found, small = None, math.prod(node.shape) <= SMALL
         if fuse and groups and node.kind not in (*PRODUCTS, *ALONE):
             lowest = max(earliest, len(groups) - 64)
             # The group that made what the node reads comes first: the value is still in registers there.
@@ -256,8 +282,9 @@ def make_groups(nodes: list[Node], targets: dict[Value, Value], fuse: bool = Tru
             ]
             for i in order:
                 group = groups[i]
-                related = any(v in group.made or v in group.read for v in node.reads)
-                if not related and not (group.kind == "loop" and group.shape == node.shape and node.kind == "ew"):
+                related = any(v in group.made or (v in group.read and math.prod(v.shape) > 1) for v in node.reads)
+                alike = group.kind == "loop" and group.shape == node.shape and node.kind == "ew"
+                if not related and not (alike and (small or any(strand.get(n) is strand[node] for n in group.nodes))):
                     continue
                 if _join(node, group):
                     found = i
