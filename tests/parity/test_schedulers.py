@@ -178,3 +178,15 @@ def test_refused(name, options):
     with pytest.raises(expected.type) as got:
         getattr(cr.optim.lr_scheduler, name)(_optimizer(cr), **options)
     assert str(got.value) == str(expected.value)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_the_same_names_are_kept(name, options):
+    kept = []
+    for lib in (cr, torch):
+        optimizer = _optimizer(lib)
+        schedule = getattr(lib.optim.lr_scheduler, name)(optimizer, **options)
+        hidden = {"_last_lr", "_step_count"}
+        names = {k for k in schedule.state_dict() if not k.startswith("_") or k in hidden}
+        kept.append((names, set(optimizer.state_dict()["param_groups"][0])))
+    assert kept[0] == kept[1]

@@ -210,46 +210,25 @@ def _transpose(
     return y if batched else layout.reshape(y, shape=y._array.shape[1:])
 
 
-def conv_transpose1d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Any:
-    """The transpose of ``conv1d``; weight is (C, O / groups, K)."""
-    return _transpose(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
+def _transposed(n: int) -> Any:
+    def function(
+        input: Any,
+        weight: Any,
+        bias: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        dilation: Any = 1,
+    ) -> Any:
+        return _transpose(n, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+    function.__name__ = function.__qualname__ = f"conv_transpose{n}d"
+    function.__doc__ = f"The transpose of ``conv{n}d``; weight is (C, O / groups, kernel size)."
+    return function
 
 
-def conv_transpose2d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Any:
-    """The transpose of ``conv2d``; weight is (C, O / groups, KH, KW)."""
-    return _transpose(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-def conv_transpose3d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Any:
-    """The transpose of ``conv3d``; weight is (C, O / groups, KD, KH, KW)."""
-    return _transpose(3, input, weight, bias, stride, padding, output_padding, groups, dilation)
+conv_transpose1d, conv_transpose2d, conv_transpose3d = map(_transposed, (1, 2, 3))
 
 
 # --- windows as columns -----------------------------------------------------------------------------------------

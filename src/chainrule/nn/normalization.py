@@ -275,7 +275,26 @@ class InstanceNorm3d(_InstanceNorm):
     _dims = (4, 5)
 
 
-class LayerNorm(Module):
+class _Affine(Module):
+    """A normalisation of each sample, with a scale (``weight``) and a shift (``bias``), each of which may be absent."""
+
+    weight: Any
+    bias: Any
+
+    def _make(self, shape: tuple[int, ...], dtype: Any, **wanted: bool) -> None:
+        for name, there in wanted.items():
+            self.register_parameter(name, parameter(shape, dtype) if there else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Scale 1, shift 0."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if getattr(self, "bias", None) is not None:
+            init.zeros_(self.bias)
+
+
+class LayerNorm(_Affine):
     """(x − mean) / √(variance + ε) · weight + bias over the last axes, of shape ``normalized_shape``."""
 
     def __init__(
@@ -291,22 +310,7 @@ class LayerNorm(Module):
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
-        if elementwise_affine:
-            self.weight = parameter(self.normalized_shape, dtype)
-        else:
-            self.register_parameter("weight", None)
-        if elementwise_affine and bias:
-            self.bias = parameter(self.normalized_shape, dtype)
-        else:
-            self.register_parameter("bias", None)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Scale 1, shift 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        self._make(self.normalized_shape, dtype, weight=elementwise_affine, bias=elementwise_affine and bias)
 
     def forward(self, input: Any) -> Any:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -318,7 +322,7 @@ class LayerNorm(Module):
         )
 
 
-class RMSNorm(Module):
+class RMSNorm(_Affine):
     """x / √(mean x² + ε) · weight over the last axes, of shape ``normalized_shape``."""
 
     def __init__(
@@ -333,16 +337,7 @@ class RMSNorm(Module):
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
-        if elementwise_affine:
-            self.weight = parameter(self.normalized_shape, dtype)
-        else:
-            self.register_parameter("weight", None)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Scale 1."""
-        if self.weight is not None:
-            init.ones_(self.weight)
+        self._make(self.normalized_shape, dtype, weight=elementwise_affine)
 
     def forward(self, input: Any) -> Any:
         return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
@@ -351,7 +346,7 @@ class RMSNorm(Module):
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
 
 
-class GroupNorm(Module):
+class GroupNorm(_Affine):
     """Normalisation of each of ``num_groups`` groups of channels of each sample; scale and shift per channel."""
 
     def __init__(
@@ -372,22 +367,7 @@ class GroupNorm(Module):
         self.num_channels = num_channels
         self.eps = eps
         self.affine = affine
-        if affine:
-            self.weight = parameter((num_channels,), dtype)
-        else:
-            self.register_parameter("weight", None)
-        if affine and bias:
-            self.bias = parameter((num_channels,), dtype)
-        else:
-            self.register_parameter("bias", None)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Scale 1, shift 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        self._make((num_channels,), dtype, weight=affine, bias=affine and bias)
 
     def forward(self, input: Any) -> Any:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
-from .lr_scheduler import EPOCH_WARNING, LRScheduler, assign, need_optimizer, values_of
+from .lr_scheduler import EPOCH_DEPRECATION_WARNING, LRScheduler, assign, need_optimizer, values_of
 
 __all__ = ["SequentialLR", "ChainedScheduler", "ReduceLROnPlateau"]
 
@@ -174,7 +174,7 @@ class ReduceLROnPlateau(LRScheduler):
         if epoch is None:
             epoch = self.last_epoch + 1
         else:
-            warnings.warn(EPOCH_WARNING, stacklevel=2)
+            warnings.warn(EPOCH_DEPRECATION_WARNING, stacklevel=2)
         self.last_epoch = epoch
         if self._better(current, self.best):
             self.best, self.num_bad_epochs = current, 0

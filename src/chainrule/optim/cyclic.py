@@ -170,6 +170,11 @@ class OneCycleLR(_WithMomentum):
             return end + (start - end) / 2.0 * (math.cos(math.pi * share) + 1)
         return (end - start) * share + start
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimizer, and the momenta, which stand in its groups."""
+        kept = super().state_dict()
+        return {k: v for k, v in kept.items() if k not in ("base_momentums", "max_momentums")}
+
     def get_lr(self) -> list[Any]:
         """The rates; as a side effect the momentum is set too, as in PyTorch."""
         self._warn_outside_step()
