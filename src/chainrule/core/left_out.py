@@ -27,6 +27,9 @@ _WHY = (
     ("other devices", ("cuda", "xpu", "mtia", "hpu", "ipu", "is_mps", "is_x", "is_m", "is_v", "is_ipu", "Stream",
         "Event", "record_stream", "to_mkldnn", "vulkan")),
     ("nested tensors", ("nested", "jagged", "is_nested", "to_padded")),
+    ("data pipes, which PyTorch no longer develops: use datasets", ("IterDataPipe", "MapDataPipe", "DFIterDataPipe",
+        "DataChunk", "functional_datapipe", "guaranteed_datapipes_determinism", "non_deterministic",
+        "runtime_validation", "argument_validation")),
     ("training across machines", ("distributed", "Distributed", "futures")),
 )  # fmt: skip
 

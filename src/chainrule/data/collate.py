@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,10 @@ def default_collate(batch: Any) -> Any:
     if isinstance(first, Mapping):
         joined = {k: default_collate([example[k] for example in batch]) for k in first}
         try:
+            if isinstance(first, MutableMapping):  # a copy keeps what its class needs besides the entries
+                made = copy.copy(first)
+                made.update(joined)
+                return made
             return type(first)(joined)  # type: ignore[call-arg]
         except TypeError:
             return joined

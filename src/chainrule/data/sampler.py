@@ -12,7 +12,7 @@ from ..core.rng import numpy_generator
 from ..core.variable import Variable
 
 __all__ = ["Sampler", "SequentialSampler", "RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler",
-           "BatchSampler"]  # fmt: skip
+           "BatchSampler", "DistributedSampler"]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -136,3 +136,49 @@ class BatchSampler(Sampler[list[int]]):
     def __len__(self) -> int:
         n = len(self.sampler)  # type: ignore[arg-type]
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+
+
+class DistributedSampler(Sampler[int]):
+    """The share of one of ``num_replicas`` processes: every ``num_replicas``-th number, beginning with ``rank``.
+
+    All processes shuffle alike, by ``seed`` and the number of the epoch; ``set_epoch`` before each epoch makes its
+    order a new one. What does not divide evenly is dropped, or filled up from the beginning.
+
+    >>> from chainrule.utils.data import DistributedSampler
+    >>> [list(DistributedSampler(range(5), num_replicas=2, rank=r, shuffle=False)) for r in (0, 1)]
+    [[0, 2, 4], [1, 3, 0]]
+    """
+
+    def __init__(
+        self, dataset: Any, num_replicas: int | None = None, rank: int | None = None, shuffle: bool = True,
+        seed: int = 0, drop_last: bool = False,
+    ) -> None:  # fmt: skip
+        if num_replicas is None or rank is None:
+            raise ValueError(
+                "Default process group has not been initialized, please make sure to call init_process_group.\n"
+                "  chainrule has no process groups: pass num_replicas= and rank=."
+            )
+        if rank >= num_replicas or rank < 0:
+            raise ValueError(f"Invalid rank {rank}, rank should be in the interval [0, {num_replicas - 1}]")
+        self.dataset, self.num_replicas, self.rank = dataset, num_replicas, rank
+        self.shuffle, self.seed, self.drop_last, self.epoch = shuffle, seed, drop_last, 0
+        n = len(dataset)
+        self.num_samples = n // num_replicas if drop_last else -(-n // num_replicas)
+        self.total_size = self.num_samples * num_replicas
+
+    def __iter__(self) -> Iterator[int]:
+        n = len(self.dataset)
+        if self.shuffle:
+            order = np.random.default_rng(self.seed + self.epoch).permutation(n).tolist()
+        else:
+            order = list(range(n))
+        if not self.drop_last and order:
+            order = list(itertools.islice(itertools.cycle(order), self.total_size))
+        return iter(order[: self.total_size][self.rank :: self.num_replicas])
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle anew for this epoch, alike in all processes."""
+        self.epoch = epoch

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..core.rng import default_generator
 from ..core.state import state
 from ..core.variable import Variable, wrap
 
-__all__ = ["checkpoint", "checkpoint_sequential"]
+__all__ = ["checkpoint", "checkpoint_sequential", "noop_context_fn", "set_checkpoint_debug_enabled"]
+
+
+def noop_context_fn() -> tuple[Any, Any]:
+    """Two contexts that do nothing: for the first run, and for the one in the backward pass."""
+    return contextlib.nullcontext(), contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def set_checkpoint_debug_enabled(enabled: bool | None) -> Iterator[None]:
+    """Accepted and without effect: the function's own lines are in every message anyway."""
+    yield
 
 
 def checkpoint(
@@ -26,8 +39,24 @@ def checkpoint(
     """``function(*args, **kwargs)``, whose intermediate values are computed again when backward needs them.
 
     The graph of the second run gives the gradients of the arguments, and those of the parameters are accumulated where
-    they belong. Random numbers (dropout) are the same in both runs.
+    they belong. Random numbers (dropout) are the same in both runs. ``use_reentrant`` chooses between two
+    implementations in PyTorch; here there is one, which does what both do.
+
+    Args:
+        context_fn: gives two contexts, for the first run and for the second.
+        preserve_rng_state: whether the second run draws the random numbers of the first.
     """
+    if use_reentrant is None:
+        warnings.warn(
+            "torch.utils.checkpoint: the use_reentrant parameter should be passed explicitly. "
+            "Pass use_reentrant=True or use_reentrant=False.",
+            stacklevel=2,
+        )
+    if use_reentrant and kwargs:
+        raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
+    if use_reentrant and state.grad and not any(isinstance(a, Variable) and a._requires for a in args):
+        warnings.warn("None of the inputs have requires_grad=True. Gradients will be None", stacklevel=2)
+    first, second = (context_fn or noop_context_fn)()
     if not state.grad or state.recorder is not None:
         return function(*args, **kwargs)  # nothing would be kept; and a traced program plans its own memory
     from ..autograd.function import Function
@@ -43,7 +72,8 @@ def checkpoint(
         def forward(ctx: Any, _: Any, *tensors: Any) -> Any:
             with_grad, state.grad = state.grad, False
             try:
-                out = function(*_merged(args, places, tensors), **kwargs)
+                with first:
+                    out = function(*_merged(args, places, tensors), **kwargs)
             finally:
                 state.grad = with_grad
             ctx.save_for_backward(*tensors)
@@ -63,7 +93,8 @@ def checkpoint(
                 default_generator.set_state(before)
             with_grad, state.grad = state.grad, True
             try:
-                out = function(*_merged(args, places, inner), **kwargs)
+                with second:
+                    out = function(*_merged(args, places, inner), **kwargs)
                 outs = (out,) if isinstance(out, Variable) else tuple(out)
                 live = [(o, g) for o, g in zip(outs, gradients, strict=True) if o._requires and g is not None]
                 from ..autograd.api import backward

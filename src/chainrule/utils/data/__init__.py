@@ -2,6 +2,7 @@
 
 from ...data import dataset, sampler
 from ...data import loader as dataloader
+from ...data import sampler as distributed
 from ...data.collate import default_collate, default_convert
 from ...data.dataset import (
     ChainDataset,
@@ -16,6 +17,7 @@ from ...data.dataset import (
 from ...data.loader import DataLoader, get_worker_info
 from ...data.sampler import (
     BatchSampler,
+    DistributedSampler,
     RandomSampler,
     Sampler,
     SequentialSampler,
@@ -26,6 +28,12 @@ from ...data.sampler import (
 __all__ = [
     "DataLoader", "Dataset", "IterableDataset", "TensorDataset", "StackDataset", "ConcatDataset", "ChainDataset",
     "Subset", "random_split", "Sampler", "SequentialSampler", "RandomSampler", "SubsetRandomSampler",
-    "WeightedRandomSampler", "BatchSampler", "default_collate", "default_convert", "get_worker_info",
-    "dataloader", "dataset", "sampler",
+    "WeightedRandomSampler", "BatchSampler", "DistributedSampler", "default_collate", "default_convert",
+    "get_worker_info", "dataloader", "dataset", "distributed", "sampler",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    from ...core import left_out
+
+    raise AttributeError(left_out.absent("torch.utils.data", name, __all__))
