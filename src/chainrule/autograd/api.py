@@ -136,6 +136,9 @@ def grad(
     outputs, inputs = _several(outputs), _several(inputs)
     if isinstance(grad_outputs, Variable):
         grad_outputs = (grad_outputs,)
+    for i, t in enumerate(outputs):
+        if not t.requires_grad:
+            raise GradientError(message(f"element {i} of tensors does not require grad and does not have a grad_fn"))
     for i, t in enumerate(inputs):
         if not t.requires_grad:
             raise GradientError(

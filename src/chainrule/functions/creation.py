@@ -47,9 +47,11 @@ def _types(data: Any, found: set[Any]) -> bool:
             found.add(dtypes.as_numpy_dtype(k))
         return False
     other = False
-    for x in data:
+    for k, x in enumerate(data):
         if isinstance(x, (list, tuple)):
             other |= _types(x, found)
+        elif isinstance(x, str) and k:
+            raise TypeError("new(): invalid data type 'str'")
         else:
             other = True
             found.add(_leaf_type(x))

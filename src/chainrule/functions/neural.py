@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 from ..composites.noise import kept
-from ..core.dtypes import FLOATS, from_numpy
+from ..core.dtypes import FLOATS, TORCH_NAMES, from_numpy
 from ..core.inplace import write
 from ..errors import UsageError, message
 from ..ops import softmax as ops
@@ -36,10 +36,11 @@ def _softmax_axis(name: str, dim: int | None, ndim: int) -> int:
 def _along(op: Any, name: str, input: Any, dim: int | None, dtype: Any) -> Any:
     x = cast(need_tensor(input, name), dtype)
     if x._array.dtype not in FLOATS:
-        kind = {"int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool"}
+        last = x._array.ndim < 2 or dim is None or axis(dim, x._array.ndim) == x._array.ndim - 1
+        kernel = f"{name}_lastdim_kernel_impl" if last else f"{name}_kernel_impl"
         raise NotImplementedError(
             message(
-                f"\"softmax_lastdim_kernel_impl\" not implemented for '{kind[from_numpy(x._array.dtype).name]}'",
+                f"\"{kernel}\" not implemented for '{TORCH_NAMES[from_numpy(x._array.dtype).name]}'",
                 fix="Convert first: x.float(), or pass dtype=torch.float32.",
             )
         )

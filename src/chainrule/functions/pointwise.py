@@ -456,6 +456,12 @@ def _inplace_operator(op: Any) -> Any:
     return make_inplace(op)
 
 
+def _invert(self: Any) -> Any:
+    if self._array.dtype in FLOATS:
+        raise TypeError("~ (operator.invert) is only implemented on integer and Boolean-type tensors")
+    return compare.bitwise_not(self)
+
+
 _OPERATORS = {
     "add": arithmetic.add, "sub": arithmetic.sub, "mul": arithmetic.mul, "truediv": arithmetic.div,
     "floordiv": arithmetic.floor_divide, "mod": arithmetic.remainder, "pow": arithmetic.pow,
@@ -469,7 +475,7 @@ OPERATORS = {
     **{f"__r{n}__": op if n in _COMMUTE else _reflected(op) for n, op in _OPERATORS.items()},
     **{f"__i{n}__": _inplace_operator(op) for n, op in _OPERATORS.items()},
     "__neg__": arithmetic.neg, "__pos__": positive, "__abs__": elementwise.abs,
-    "__invert__": compare.bitwise_not,
+    "__invert__": _invert,
     **_UNARY, **_PREDICATES,
     "where": _where_method,
     "polygamma": lambda self, n: polygamma(n, self),

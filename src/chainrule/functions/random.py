@@ -95,7 +95,9 @@ def _draw(name: str, draw: Any, doc: str) -> Any:
             size = (kwargs["size"],)
         d = dtypes.default.numpy if dtype is None else dtypes.as_numpy_dtype(dtype)
         if d not in FLOATS:
-            raise NotImplementedError(f"\"{name}\" not implemented for '{dtypes.from_numpy(d).name}'")
+            kernel = "normal_kernel_cpu" if name == "randn" else "check_uniform_bounds"
+            kind = dtypes.TORCH_NAMES[dtypes.from_numpy(d).name]
+            raise NotImplementedError(f"\"{kernel}\" not implemented for '{kind}'")
         shape = _shape(size, name)
         t = _fresh(lambda: draw(numpy_generator(generator), shape, d), requires_grad)
         return t if out is None else into(out, t)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import namedtuple
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from ..ops import join, layout
 from ..ops.reduce import argmax, argmin
 from ..ops.sort import argsort as argsort_op
 from ._args import axis, need_tensor
+from ._results import named
 from .inplace import into
 
 __all__ = [
@@ -25,8 +25,7 @@ __all__ = [
 ]  # fmt: skip
 METHODS = ("argsort", "argwhere", "msort", "sort", "topk", "unique", "unique_consecutive")
 
-sort_result = namedtuple("sort", ("values", "indices"))
-topk_result = namedtuple("topk", ("values", "indices"))
+sort_result, topk_result = named("sort", "values", "indices"), named("topk", "values", "indices")
 
 
 def _leak(x: Any, what: str) -> None:
@@ -168,6 +167,8 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
     for x in parts:
         if x._array.ndim > 1:
             raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {x!r}")
+    if any(x._array.dtype is not parts[0]._array.dtype for x in parts):
+        raise RuntimeError("meshgrid expects all tensors to have the same dtype")
     n = len(parts)
     places = list(range(n))
     if indexing == "xy" and n > 1:

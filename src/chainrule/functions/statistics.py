@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core import dtypes
-from ..core.dtypes import FLOATS
+from ..core.dtypes import FLOATS, TORCH_NAMES
 from ..core.op import registry
 from ..core.state import state
 from ..core.variable import Variable, wrap
@@ -118,7 +118,9 @@ def _quantile(name: str, ignore_nan: bool) -> Any:
         if isinstance(q, Variable) and q._array.dtype is not x._array.dtype:
             raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor")
         if ((points < 0) | (points > 1)).any():
-            raise RuntimeError(f"{name}() q {'must be' if not points.ndim else 'values must be'} in the range [0, 1]")
+            alone = not isinstance(q, Variable)
+            which = f"must be in the range [0, 1] but got {q:g}" if alone else "values must be in the range [0, 1]"
+            raise RuntimeError(f"{name}() q {which}")
         ndim = x._array.ndim
         i = 0 if dim is None else axis(dim, ndim)
         if not x._array.size:
@@ -186,6 +188,8 @@ quantile, nanquantile = _quantile("quantile", False), _quantile("nanquantile", T
 def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     """How often each non-negative integer occurs (or the sum of its weights)."""
     x = need_tensor(input, "bincount")
+    if x._array.dtype in FLOATS:
+        raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{TORCH_NAMES[x.dtype.name]}'")
     if x._array.ndim != 1 or (x._array.size and x._array.min() < 0) or x._array.dtype.kind not in "iu":
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     if weights is not None and weights._array.shape != x._array.shape:
