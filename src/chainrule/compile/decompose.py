@@ -17,6 +17,7 @@ from ..core.state import state
 from ..core.variable import wrap
 from ..graph.program import Instr, Program, Value
 from ..graph.trace import Recorder
+from ..ops.conv import out_size
 from . import pools, recurrent  # noqa: F401 - they register their formulas
 from .formulas import FORMULAS, formula
 from .formulas import call as _call
@@ -189,54 +190,54 @@ def _lstm_backward(
     return dx, dh, dc, dw, du, db, db
 
 
-def _plain_windows(stride: Any, dilation: Any, groups: int, kernel: Any) -> bool:
-    return groups == 1 and len(kernel) == 2 and all(s == 1 for s in (*stride, *dilation))
+def _in_columns(x: Any, other: Any, groups: int, kernel: Any) -> bool:
+    """Whether a convolution is a product with the matrix of windows: where images do not fill the lanes."""
+    return groups == 1 and len(kernel) == 2 and 0 not in x.shape and 0 not in other.shape and not direct(x, other)
+
+
+def _placed(x: Any, before: Any, size: Any, step: Any = (1, 1)) -> Any:
+    """x in zeros of a spatial ``size``, from ``before`` on, ``step`` apart."""
+    grid = x.shape[2:]
+    if tuple(grid) == tuple(size):
+        return x
+    at = (slice(a, a + s * (m - 1) + 1, s) for a, s, m in zip(before, step, grid, strict=True))
+    return _call("place", x, key=(slice(None), slice(None), *at), shape=(*x.shape[:2], *size))
 
 
 def _bordered(x: Any, padding: Any) -> Any:
-    """x with zeros around its last two axes."""
-    if not any(padding):
-        return x
-    (p, q), (n, c, h, w) = padding, x.shape
-    everything = slice(None)
-    key = (everything, everything, slice(p, p + h), slice(q, q + w))
-    return _call("place", x, key=key, shape=(n, c, h + 2 * p, w + 2 * q))
+    return _placed(x, padding, [m + 2 * p for m, p in zip(x.shape[2:], padding, strict=True)])
 
 
-def _windows(x: Any, kernel: Any) -> Any:
-    """Every window of (N, C, H, W) at stride 1: (N, C · taps, windows); one copy per tap, each in whole rows."""
-    n, c, h, w = x.shape
-    rows, columns = h - kernel[0] + 1, w - kernel[1] + 1
-    everything = slice(None)
-    taps = [
-        _call("getitem", x, key=(everything, everything, slice(i, i + rows), slice(j, j + columns)))
-        for i in range(kernel[0])
-        for j in range(kernel[1])
-    ]
-    return _call("reshape", _call("stack", *taps, dim=2), shape=(n, c * len(taps), rows * columns))
+def _columns(x: Any, kernel: Any, grid: Any, stride: Any, dilation: Any) -> Any:
+    """Every window of (N, C, H, W): (N, C · taps, windows); one copy per tap, each in whole rows."""
+    taps: list[Any] = []
+    for offset in np.ndindex(*kernel):
+        at = (slice(k * d, k * d + s * (t - 1) + 1, s)
+              for k, d, s, t in zip(offset, dilation, stride, grid, strict=True))  # fmt: skip
+        taps.append(_call("getitem", x, key=(slice(None), slice(None), *at)))
+    return _call("reshape", _call("stack", *taps, dim=2), shape=(x.shape[0], x.shape[1] * len(taps), math.prod(grid)))
 
 
 @formula("conv")
 def _conv(x: Any, weight: Any, bias: Any, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     kernel = weight.shape[2:]
-    if direct(x, weight) or not _plain_windows(stride, dilation, groups, kernel) or 0 in x.shape or 0 in weight.shape:
+    if not _in_columns(x, weight, groups, kernel):
         return None
-    cols = _windows(_bordered(x, padding), kernel)
-    o = weight.shape[0]
+    o, grid = weight.shape[0], tuple(map(out_size, x.shape[2:], kernel, stride, padding, dilation))
+    cols = _columns(_bordered(x, padding), kernel, grid, stride, dilation)
     y = _call("matmul", _call("reshape", weight, shape=(o, cols.shape[1])), cols)
     if bias is not None:
         y = y + _call("reshape", bias, shape=(o, 1))
-    grid = [m + 2 * p - k + 1 for m, p, k in zip(x.shape[2:], padding, kernel, strict=True)]
     return _call("reshape", y, shape=(x.shape[0], o, *grid))
 
 
 @formula("conv_weight")
 def _conv_weight(x: Any, y: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
-    if direct(x, y) or not _plain_windows(stride, dilation, groups, kernel) or 0 in x.shape or 0 in y.shape:
+    if not _in_columns(x, y, groups, kernel):
         return None
-    cols = _windows(_bordered(x, padding), kernel)
-    n, o = y.shape[:2]
-    flat = _call("reshape", y, shape=(n, o, cols.shape[2]))
+    n, o, *grid = y.shape
+    cols = _columns(_bordered(x, padding), kernel, grid, stride, dilation)
+    flat = _call("reshape", y, shape=(n, o, math.prod(grid)))
     total = _call("sum", _call("matmul", flat, _call("swap", cols)), dim=(0,), keepdim=False)
     return _call("reshape", total, shape=(o, x.shape[1], *kernel))
 
@@ -244,13 +245,16 @@ def _conv_weight(x: Any, y: Any, *, kernel: Any, stride: Any, padding: Any, dila
 @formula("conv_input")
 def _conv_input(y: Any, weight: Any, *, size: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     kernel = weight.shape[2:]
-    border = tuple(k - 1 - p for k, p in zip(kernel, padding, strict=True))
-    if direct(y, weight) or not _plain_windows(stride, dilation, groups, kernel):
+    if not _in_columns(y, weight, groups, kernel):
         return None
-    if min(border) < 0 or 0 in y.shape or 0 in weight.shape:
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    before = [r - p for r, p in zip(reach, padding, strict=True)]
+    whole = [m + r for m, r in zip(size, reach, strict=True)]
+    ends = [b + s * (t - 1) + 1 for b, s, t in zip(before, stride, y.shape[2:], strict=True)]
+    if min(before) < 0 or any(e > n for e, n in zip(ends, whole, strict=True)):
         return None
     # Every entry of x is under the window turned by half a turn, at the tap that it came from.
-    cols = _windows(_bordered(y, border), kernel)
+    cols = _columns(_placed(y, before, whole, stride), kernel, size, (1, 1), dilation)
     o, c = weight.shape[:2]
     turned = _call("getitem", weight, key=(slice(None), slice(None), slice(None, None, -1), slice(None, None, -1)))
     w = _call("reshape", _call("permute", turned, dims=(1, 0, 2, 3)), shape=(c, o * math.prod(kernel)))

@@ -30,18 +30,24 @@ def lanes_of(batch: int, dtype: np.dtype[Any]) -> int:
     return math.gcd(full, batch)
 
 
+def _real(*arrays: Any) -> bool:
+    """Whether the kernels can be made for arrays like these."""
+    found = [getattr(v, "_array", v) for v in arrays]
+    return (
+        kind_of(found[0].dtype) in ("f32", "f64") and len({a.dtype for a in found}) == 1
+        and len(found[0].shape) in (3, 4) and all(math.prod(a.shape) for a in found)
+    )  # fmt: skip
+
+
 def direct(x: Any, weight: Any) -> bool:
-    """Whether a convolution of arrays like these runs as a direct kernel, images in lanes."""
-    arrays = [getattr(v, "_array", v) for v in (x, weight)]
-    if any(kind_of(a.dtype) not in ("f32", "f64") for a in arrays) or arrays[0].dtype != arrays[1].dtype:
-        return False
-    return len(arrays[0].shape) in (3, 4) and all(math.prod(a.shape) for a in arrays)
+    """Whether a convolution of arrays like these is best done directly: the images fill the lanes."""
+    dtype = x._array.dtype
+    return _real(x, weight) and lanes_of(x.shape[0], dtype) == native.vector_bytes() // dtype.itemsize
 
 
 def pooled(x: Any) -> bool:
     """Whether the windows of such an array are pooled by a kernel, images in lanes."""
-    x = getattr(x, "_array", x)
-    return len(x.shape) in (3, 4) and kind_of(x.dtype) in ("f32", "f64") and math.prod(x.shape) > 0
+    return _real(x) and lanes_of(x.shape[0], getattr(x, "_array", x).dtype) > 1
 
 
 # --- the ops of the layout ----------------------------------------------------------------------------------------
@@ -189,7 +195,7 @@ class _Pass:
 
     def convolution(self, instr: Instr) -> bool:
         op = CONVOLUTIONS.get(instr.op.name)
-        if op is None or not direct(instr.args[0], instr.args[1]) or math.prod(instr.outs[0].shape) == 0:
+        if op is None or not _real(*instr.args[:2]) or math.prod(instr.outs[0].shape) == 0:
             return False
         x, other, *bias = instr.args
         out = instr.outs[0]
