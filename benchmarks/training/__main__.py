@@ -120,9 +120,9 @@ def _saved(source: Path) -> tuple[list[Any], dict[int, Any], str]:
     try:
         content = json.loads(source.read_text())
         rows, limits = content["rows"], {int(t): limit for t, limit in content["machine"].items()}
+        _show(rows, limits)
     except (ValueError, KeyError, TypeError) as error:
         raise click.ClickException(f"{source} was not written by --json: {error!r}") from None
-    _show(rows, limits)
     return rows, limits, content["command"]
 
 

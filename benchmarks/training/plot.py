@@ -83,16 +83,15 @@ def _steps(axis: Any, rows: list[report.Row], threads: int) -> None:
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.set_yticks(range(len(rows)), [report.title(row) for row in rows])
     axis.tick_params(axis="y", length=0)
-    axis.set_xlabel(
-        "time of the peer ÷ time of chainrule.compile (logarithmic; bars: quartiles; grey: the peer is faster)"
-    )
-    axis.set_title(f"Whole steps, {threads} thread{'s' if threads > 1 else ''}", loc="left", fontweight="bold")
+    axis.set_axisbelow(True)
+    axis.set_xlabel("peer's time ÷ chainrule.compile's, logarithmic (bars: quartiles; grey: the peer is faster)")
+    axis.set_title(f"One step, {threads} thread{'s' if threads > 1 else ''}", loc="left", fontweight="bold", pad=22)
     order = [p for p in peers.PEERS if p in seen]
     handles = [Line2D([], [], ls="", color=_LOOKS[p][0], marker=_LOOKS[p][1], ms=5.5, label=p) for p in order]
     if goals:
         handles.append(Line2D([], [], ls="", color="black", marker="|", ms=10, mew=1.4, label="goal"))
-    axis.legend(handles=handles, ncols=len(handles), frameon=False, loc="lower right", bbox_to_anchor=(1, 1),
-                fontsize=8, handletextpad=0.2, columnspacing=1.0)  # fmt: skip
+    axis.legend(handles=handles, ncols=len(handles), frameon=False, loc="lower left", bbox_to_anchor=(-0.01, 1),
+                fontsize=8, handletextpad=0.2, columnspacing=1.0, borderaxespad=0.2)  # fmt: skip
 
 
 def _grid(axis: Any, rows: list[report.Row], threads: int) -> None:
@@ -121,6 +120,6 @@ def _grid(axis: Any, rows: list[report.Row], threads: int) -> None:
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     axis.set_title(
-        f"3-layer MLP, SGD, {threads} thread{'s' if threads > 1 else ''}: best peer ÷ chainrule.compile, and which",
+        f"3-layer MLP, SGD, {threads} thread{'s' if threads > 1 else ''}: best peer ÷ ours",
         loc="left", fontweight="bold",
     )  # fmt: skip

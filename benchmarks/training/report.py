@@ -178,8 +178,11 @@ def markdown(rows: Sequence[Row], limits: dict[int, Any], command: str) -> str:
         for row in here:
             ours = next((p for p in libraries if peers.ours(p) and p in row["ratios"]), "")
             best = best_peer(row, ours) if ours else None
-            times = " | ".join(us(row["us"].get(p)) for p in libraries)
-            ratio = f"**{row['ratios'][ours][best]['median']:.2f}** ({best})" if best else "–"
+            times = " | ".join(("~" if row["by_cpu"].get(p) else "") + us(row["us"].get(p)) for p in libraries)
+            r = row["ratios"][ours][best] if best else None
+            ratio = f"**{r['median']:.2f}** ({r['low']:.2f}–{r['high']:.2f}) {best}" if r else "–"
             lines.append(f"| {title(row)} | {times} | {ratio} |")
         lines.append("")
+        if any(any(row["by_cpu"].values()) for row in here):
+            lines.append("~ processor time: the machine was too busy for undisturbed turns.\n")
     return "\n".join(lines)

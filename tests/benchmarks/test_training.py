@@ -124,4 +124,4 @@ def test_table_says_ratio_goal_failure_and_disagreement():
     assert "jax.jit: did not finish in 9 s" in text
     assert "DIFFERS from torch by 1.0e-03" in text
     assert "≥ 9 ✗" in report.line(_row(goals={"chainrule": 9.0}), ["chainrule", "torch"], {})
-    assert "**8.00** (torch)" in report.markdown([_row()], {}, "command")
+    assert "**8.00** (7.00–9.00) torch" in report.markdown([_row()], {}, "command")
