@@ -38,14 +38,27 @@ def test_blocks_nest_and_leave_the_package_intact():
 
 def test_files_that_programs_import_names_from():
     with chainrule.as_torch() as torch:
+        import torch.backends.cudnn as cudnn
+        from torch.cuda.amp import GradScaler, autocast
         from torch.nn.modules.activation import MultiheadAttention
         from torch.nn.modules.batchnorm import _BatchNorm
         from torch.nn.modules.module import Module
         from torch.nn.modules.utils import _pair, _triple
+        from torch.nn.utils.clip_grad import clip_grad_norm_
+        from torch.nn.utils.convert_parameters import parameters_to_vector
+        from torch.optim.adamw import AdamW
+        from torch.utils.data._utils.collate import default_collate
         from torch.utils.data.dataloader import DataLoader
         from torch.utils.data.dataset import Dataset, random_split
         from torch.utils.data.sampler import SubsetRandomSampler
+        from torch.utils.hooks import RemovableHandle
 
+        assert cudnn is torch.backends.cudnn
+        assert (GradScaler, autocast) == (torch.cuda.amp.GradScaler, torch.cuda.amp.autocast)
+        assert clip_grad_norm_ is torch.nn.utils.clip_grad_norm_
+        assert parameters_to_vector is torch.nn.utils.parameters_to_vector
+        assert (AdamW, default_collate) == (torch.optim.AdamW, torch.utils.data.default_collate)
+        assert isinstance(torch.ones(1, requires_grad=True).register_hook(print), RemovableHandle)
         assert Module is torch.nn.Module is torch.nn.modules.Module
         assert MultiheadAttention is torch.nn.MultiheadAttention
         assert isinstance(torch.nn.BatchNorm2d(1), _BatchNorm)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+__path__: list[str] = []
+"""To the import system a package without files: `import torch.backends.cudnn` then asks for an attribute."""
+
 __all__ = ["cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp", "opt_einsum"]
 
 

@@ -6,6 +6,9 @@ from typing import Any, NoReturn
 
 from .amp import GradScaler
 
+__path__: list[str] = []
+"""To the import system a package without files: `import torch.cuda.amp` then asks for an attribute."""
+
 __all__ = [
     "current_device", "device_count", "empty_cache", "get_device_name", "init", "is_available", "is_bf16_supported",
     "is_initialized", "manual_seed", "manual_seed_all", "max_memory_allocated", "memory_allocated", "set_device",

@@ -20,6 +20,17 @@ from typing import Any
 __all__ = ["as_torch", "install"]
 
 
+_FILES = {
+    "nn.utils.clip_grad": "nn.utils.clip",
+    "nn.utils.convert_parameters": "nn.utils.vector",
+    "optim.adamw": "optim.adam",
+    "utils.data._utils": "data",
+    "utils.data._utils.collate": "data.collate",
+    "utils.hooks": "core.hooks",
+}
+"""Files of PyTorch's that programs import from, which have another name here."""
+
+
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Resolves ``torch`` and ``torch.a.b`` to ``chainrule`` and ``chainrule.a.b``."""
 
@@ -40,7 +51,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
-        ours = "chainrule" + name[len("torch") :]
+        below = name[len("torch.") :]
+        ours = f"chainrule.{_FILES.get(below, below)}" if below else "chainrule"
         try:
             real = importlib.import_module(ours)
         except ModuleNotFoundError as error:
