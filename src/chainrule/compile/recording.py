@@ -163,7 +163,8 @@ class Recording(Recorder):
     def made_arrays(self) -> list[Any]:
         """Arrays that the recorded ops made (each once)."""
         outside = {id(a) for a in self.program.constants.values()} | {id(t._array) for t in self.inputs}
-        return list({id(a): a for a in self._kept if type(a) is np.ndarray and id(a) not in outside}.values())
+        alive = [*self._kept, *(ref() for ref in self._ends.values())]
+        return list({id(a): a for a in alive if type(a) is np.ndarray and id(a) not in outside}.values())
 
     # -- back ------------------------------------------------------------------------------------------------------
 

@@ -156,6 +156,7 @@ class Variant:
         for i in order:
             first = objects.setdefault(id(found[i]), i)
             makers[i] = maker(found[i]) if first == i else ("same", first)
+        del maker  # it refers to itself, and would keep the results alive
         self.makers = makers
         self.order = order
         self.plain = [m == ("out", i) for i, m in enumerate(makers)] == [True] * len(makers)
