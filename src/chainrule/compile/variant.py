@@ -124,39 +124,12 @@ class Variant:
         made: dict[int, int] = {}
         outside = {id(t._array): t for t in reach.tensors.values()}
 
-        def maker(t: Any) -> Any:
-            """("arg", i), ("outside", tensor), ("out", n), or ("view", maker, described, params, output)."""
-            for i, x in enumerate(leaves):
-                if t is x:
-                    return ("arg", i)
-            for i, x in enumerate(leaves):
-                if t._array is x._array:
-                    return ("memory", ("arg", i))
-            if id(t) in reach.tensors:
-                return ("outside", t)
-            if id(t._array) in outside:
-                return ("memory", ("outside", outside[id(t._array)]))
-            if id(t._array) in made:
-                return ("out", made[id(t._array)])
-            base = t._base
-            while base is not None:
-                known = (
-                    any(base is x for x in leaves) or id(base._array) in outside or id(base._array) in made
-                )  # fmt: skip
-                if known:
-                    return ("view", maker(t._base), *t._view)
-                base = base._base
-            made[id(t._array)] = len(outs)
-            outs.append(t)
-            return ("out", made[id(t._array)])
-
         order = sorted(range(len(found)), key=lambda i: found[i]._base is not None)  # bases before their views
         makers: list[Any] = [None] * len(found)
         objects: dict[int, int] = {}
         for i in order:
             first = objects.setdefault(id(found[i]), i)
-            makers[i] = maker(found[i]) if first == i else ("same", first)
-        del maker  # it refers to itself, and would keep the results alive
+            makers[i] = _maker(found[i], leaves, reach, outside, made, outs) if first == i else ("same", first)
         self.makers = makers
         self.order = order
         self.plain = [m == ("out", i) for i, m in enumerate(makers)] == [True] * len(makers)
@@ -356,6 +329,33 @@ def _arrays(x: Any) -> Any:
 def _freed(node: Any) -> bool:
     node = node[0] if type(node) is tuple else node
     return node.saved is None
+
+
+def _maker(
+    t: Any, leaves: list[Any], reach: Reach, outside: dict[int, Any], made: dict[int, int], outs: list[Any]
+) -> Any:  # fmt: skip
+    """How a result comes about: ("arg", i), ("outside", tensor), ("out", n), which is put into ``outs``, ("memory",
+    maker) for another tensor of the same memory, or ("view", maker, described, params, output)."""
+    for i, x in enumerate(leaves):
+        if t is x:
+            return ("arg", i)
+    for i, x in enumerate(leaves):
+        if t._array is x._array:
+            return ("memory", ("arg", i))
+    if id(t) in reach.tensors:
+        return ("outside", t)
+    if id(t._array) in outside:
+        return ("memory", ("outside", outside[id(t._array)]))
+    if id(t._array) in made:
+        return ("out", made[id(t._array)])
+    base = t._base
+    while base is not None:
+        if any(base is x for x in leaves) or id(base._array) in outside or id(base._array) in made:
+            return ("view", _maker(t._base, leaves, reach, outside, made, outs), *t._view)
+        base = base._base
+    made[id(t._array)] = len(outs)
+    outs.append(t)
+    return ("out", made[id(t._array)])
 
 
 def _frozen(program: Program, tensors: dict[Value, Any]) -> set[Value]:
