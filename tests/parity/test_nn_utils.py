@@ -243,3 +243,43 @@ def test_spectral_norm_as_a_parametrisation(kind, train):
 
     # The larger tolerance is for the power iteration's vectors, which converge but slowly.
     compare_layers(build, [RNG.normal(size=shape)], train=train, ulps=4096, order=1)
+
+
+def _orthogonal(M, shape, which, trivialised):
+    """An orthogonal matrix away from its start, with its gradient with respect to the parameter."""
+    r = np.random.default_rng(0)
+    weight, moved, n = r.normal(size=shape), np.tril(r.normal(size=shape) * 0.3, -1), max(shape[-2:])
+
+    class Layer(M.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = M.nn.Parameter(M.tensor(weight))
+
+    layer = Layer()
+    M.nn.utils.parametrizations.orthogonal(layer, "weight", which, use_trivialization=trivialised)
+    parts = layer.parametrizations.weight
+    with M.no_grad():
+        if trivialised:  # partly drawn at random
+            parts[0].base.copy_(M.tensor(np.linalg.qr(r.normal(size=(*shape[:-2], n, n)))[0]))
+        parts.original.add_(M.tensor(moved))
+    (gradient,) = M.autograd.grad((layer.weight * M.tensor(weight)).sum(), [parts.original])
+    return repr(layer), list(layer.state_dict()), layer.weight.detach(), gradient
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (5, 3), (3, 5), (2, 4, 4)])
+@pytest.mark.parametrize("which", [None, "matrix_exp", "cayley", "householder"])
+def test_orthogonal(which, shape):
+    for trivialised in (True, False):
+        seen = []
+
+        def values(M, trivialised=trivialised, seen=seen):
+            text, names, weight, gradient = _orthogonal(M, shape, which, trivialised)
+            seen.append((text, names))
+            tall = weight if shape[-2] >= shape[-1] else weight.mT
+            assert M.allclose(tall.mT @ tall, M.eye(tall.shape[-1], dtype=M.float64), atol=1e-12)
+            return [weight, gradient]
+
+        for M in (cr, torch):
+            values(M)  # neither raises
+        compare(values, [], f"{which} {shape} {trivialised}", ulps=4096, order=0)
+        assert seen[0] == seen[1]
