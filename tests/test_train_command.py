@@ -89,7 +89,8 @@ def test_regression_on_diabetes(tmp_path):
     ],
 )
 @pytest.mark.parametrize("stop_after", [5, 60])
-def test_a_resumed_run_goes_on_to_the_last_bit(tmp_path, options, stop_after):
+@pytest.mark.parametrize("native", [False, True])
+def test_a_resumed_run_goes_on_to_the_last_bit(tmp_path, options, stop_after, native):
     """Stop in the middle of an epoch (and at another), resume, and compare with a run that never stopped."""
     from chainrule.training import TrainConfig, Trainer, prepare
     from chainrule.training import config as settings
@@ -104,7 +105,7 @@ def test_a_resumed_run_goes_on_to_the_last_bit(tmp_path, options, stop_after):
         if key in arguments:
             arguments[key] = float(arguments[key])
     arguments.setdefault("hidden", "16")
-    config = TrainConfig(**settings.checked({**arguments, "epochs": 3}, "test"))
+    config = TrainConfig(**settings.checked({**arguments, "epochs": 3, "compile": native}, "test"))
     data = prepare(load("digits", None), config)
 
     class Watch:
@@ -134,6 +135,7 @@ def test_a_resumed_run_goes_on_to_the_last_bit(tmp_path, options, stop_after):
     after = Watch(second)
     second.run(after)
 
+    assert second.compiled is native
     assert before.losses + after.losses == through.losses
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
     for name, tensor in whole.model.state_dict().items():
@@ -297,6 +299,31 @@ def test_a_diverging_run_names_where(tmp_path, options):
     out = run("train", "digits", "--no-verify", "--run-dir", tmp_path / "run", *options, code=2)
     assert "first in" in out or "itself holds" in out
     assert "epoch 1" in out
+
+
+def test_compiled_and_eager_runs_agree(tmp_path):
+    found = {}
+    for option in ("--compile", "--no-compile"):
+        folder = tmp_path / option
+        out = run(*small(folder), option)
+        assert ("compiled to native code" in out) is (option == "--compile")
+        found[option] = metrics(folder / "run")
+    for a, b in zip(*found.values(), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-2)
+    assert "longer than this run saves" in run(*small(tmp_path / "short"))
+
+
+@pytest.mark.parametrize("options", [["--optimizer", "sgd", "--lr", "1e20"], ["--norm", "none", "--lr", "1e30"]])
+def test_a_compiled_run_that_diverges_names_where(tmp_path, options):
+    out = run(*small(tmp_path), "--compile", *options, code=2)
+    assert "first in" in out or "itself holds" in out
+
+
+def test_watching_a_compiled_run(tmp_path):
+    out = run(*small(tmp_path), "--compile", "--watch")
+    assert "watch.jsonl" in out
+    assert (tmp_path / "run" / "watch.jsonl").read_text().count("\n") >= 4
 
 
 def test_info():

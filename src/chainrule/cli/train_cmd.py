@@ -60,6 +60,7 @@ def _choice(values: tuple[str, ...]) -> click.Choice:
 @click.option("--dry-run", is_flag=True, help="Show what would be done, verify the gradients, write nothing.")
 @click.option("--watch", is_flag=True, help="Watch gradients and updates while training; kept in watch.jsonl.")
 @click.option("--stop-hopeless", is_flag=True, help="With --watch: stop a run that cannot come to anything.")
+@click.option("--compile/--no-compile", default=None, help="Native steps (default: where it pays).")
 @click.option("--no-verify", is_flag=True, help="Skip the numerical check of the gradients.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, nothing else.")
 def train_command(
@@ -127,9 +128,14 @@ def _describe(trainer: Any, out: Any) -> None:
         extras.append(f"dropout {config.dropout:g}")
     out.print(f"network  {'-'.join(map(str, widths))}, {', '.join(extras)}: {parameters:,} parameters")
     loss = config.loss if config.loss != "auto" else trainer.loss.__name__
+    if trainer.compiled:
+        how = "compiled to native code (--no-compile for NumPy)"
+    else:
+        how = "NumPy" if config.compile is not None else "NumPy: compiling would take longer than this run saves"
     clip = f", gradient clipped at {config.clip_grad_norm:g}" if config.clip_grad_norm else ""
     out.print(f"training {loss}, {config.optimizer} lr {config.lr:g}, schedule {config.schedule}{clip}, "
               f"{config.epochs} epochs of {trainer.batches} batches of {config.batch_size}")  # fmt: skip
+    out.print(f"steps    {how}")
 
 
 def _verify(trainer: Any, out: Any, as_json: bool) -> dict[str, Any]:

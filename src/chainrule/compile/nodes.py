@@ -481,6 +481,8 @@ def build(program: Program) -> tuple[list[Node], Storage, list[Check]]:
             )  # fmt: skip
         for o in instr.outs:
             storage.own(o)
+        if node is not None and any(isinstance(a, Access) and 0 in a.root.shape for a in node.args):
+            node = None  # there is no memory to read: NumPy knows what comes of nothing
         if node is None:
             why = f"{op.name} has no native form" if op.name not in scalar.FORMS else f"{op.name} on {out.dtype.name}"
             node = Node("call", op.name, instr, out, (), [], why=why)

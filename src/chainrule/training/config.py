@@ -46,6 +46,8 @@ class TrainConfig:
     standardize: bool = True
     seed: int = 0
     overfit_one_batch: bool = False
+    compile: bool | None = None
+    """None: compile runs that are long enough to gain by it."""
 
     def __post_init__(self) -> None:
         def need(good: bool, sentence: str) -> None:
