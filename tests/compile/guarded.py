@@ -6,6 +6,8 @@ import mmap
 import numpy as np
 
 PAGE = mmap.PAGESIZE
+_POOL = {}
+"""Regions that are free again, by their number of pages."""
 
 
 def available():
@@ -16,11 +18,9 @@ def available():
 class Guarded:
     """A copy of ``a`` whose last byte (or, with ``front``, whose first) touches a page without access."""
 
-    _pool = {}
-
     def __init__(self, a, front=False):
         self.pages = max(1, -(-a.nbytes // PAGE))
-        pool = self._pool.setdefault(self.pages, [])
+        pool = _POOL.setdefault(self.pages, [])
         self.memory, self.start = pool.pop() if pool else _region(self.pages)
         size = self.pages * PAGE
         offset = PAGE if front else PAGE + size - a.nbytes
@@ -39,7 +39,7 @@ class Guarded:
 
     def release(self):
         """Let another array use the memory."""
-        self._pool[self.pages].append((self.memory, self.start))
+        _POOL[self.pages].append((self.memory, self.start))
 
 
 def _region(pages):

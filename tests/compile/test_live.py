@@ -518,3 +518,12 @@ def test_zeros_made_inside_start_anew_in_every_run():
     for k in range(4):
         x = torch.tensor([1.0, 2.0, float(k)])
         assert f(x).tolist() == count(x).tolist()
+
+
+def test_numbers_that_nobody_can_change_are_folded():
+    w = World()
+    f = torch.compile(w.step)
+    f(*data())
+    program = f._last.step.program
+    live = [a for a in program.constants.values() if not a.shape]
+    assert len(live) == 1, "the learning rate; the 1 that backward starts from is a literal"

@@ -130,8 +130,8 @@ class Compiled:
             ))  # fmt: skip
         return self._last
 
-    def source(self) -> str:
-        """The program that runs, as NumPy."""
+    def source(self) -> Any:
+        """The program that runs, as NumPy (a ``str``; ``source.memory`` are the arrays that it reads and updates)."""
         from .show import names_of, source
 
         variant = self._variant()
@@ -142,6 +142,13 @@ class Compiled:
         from .show import report
 
         return report(self._variant().step)
+
+    def passes(self) -> Any:
+        """The program as it was recorded and after every pass, to print."""
+        from .show import passes
+
+        variant = self._variant()
+        return passes(variant.raw, variant.frozen, variant.names)
 
     def llvm(self) -> str:
         """The LLVM IR of the step."""

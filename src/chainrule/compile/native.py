@@ -1,11 +1,12 @@
 """LLVM as a service: text in, callable addresses out, with object code kept on disk for the next process.
 
 Object files are keyed by the text of the module, the processor and llvmlite's version, and carry a checksum; a
-damaged or foreign file is ignored and written again.
+damaged or foreign file is ignored and written again. The folder is bounded: files that were not used for longest go.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -158,6 +159,31 @@ def _offer_scipy(text: str) -> None:
         llvm.add_symbol(f"scipy.{name}", pointer_of(capsules[name], name_of(capsules[name])))
 
 
+def cache_limit() -> int:
+    """Bytes that the folder may hold: ``CHAINRULE_CACHE_MB`` megabytes, 256 by default."""
+    try:
+        return int(float(os.environ.get("CHAINRULE_CACHE_MB", "256")) * 1e6)
+    except ValueError:
+        return 256_000_000
+
+
+def trim(folder: Path) -> None:
+    """Remove the files that were not used for longest, until the folder is at nine tenths of its limit."""
+    try:
+        files = [(f.stat().st_mtime, f.stat().st_size, f) for f in folder.glob("*.o")]
+    except OSError:
+        return  # another process is tidying up as well
+    total, limit = sum(size for _, size, _ in files), cache_limit()
+    if total <= limit:
+        return
+    for _, size, file in sorted(files, key=lambda entry: entry[0]):
+        with contextlib.suppress(OSError):
+            file.unlink()
+        total -= size
+        if total <= 0.9 * limit:
+            return
+
+
 def load(text: str) -> Library:
     """Compile a module's text, or find it in memory or on disk."""
     key = _key(text)
@@ -176,8 +202,11 @@ def load(text: str) -> Library:
             stats["compiled"] += 1
             if path is not None:
                 _write(path, key, body)
+                trim(path.parent)
         else:
             stats["from_disk"] += 1
+            with contextlib.suppress(OSError):
+                os.utime(path)  # type: ignore[arg-type]  # used now: the last to be removed
         # An engine owns its machine and frees it, so each needs one of its own.
         engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _new_machine())
         engine.add_object_file(llvm.ObjectFileRef.from_data(body))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +12,10 @@ import numpy as np
 
 from ..graph.naming import identifier
 from ..graph.printer import Printer
-from ..graph.program import Instr, Value
+from ..graph.program import Instr, Program, Value
 from .link import Step
 
-__all__ = ["Report", "Row", "names_of", "report", "source"]
+__all__ = ["Passes", "Report", "Row", "Source", "names_of", "passes", "report", "source"]
 
 
 def names_of(step: Step, tensors: dict[int, str], outputs: int) -> dict[Value, str]:
@@ -39,7 +40,22 @@ def names_of(step: Step, tensors: dict[int, str], outputs: int) -> dict[Value, s
     return names
 
 
-def source(step: Step, names: dict[Value, str]) -> str:
+class Source(str):
+    """The text of a step. ``memory`` holds the arrays behind its global names: parameters, state, live numbers.
+
+    ``exec(source, scope := dict(source.memory))`` defines ``scope["step"]``, which does what the native code does.
+    """
+
+    __slots__ = ("memory",)
+    memory: dict[str, Any]
+
+    def __new__(cls, text: str, memory: dict[str, Any]) -> Source:
+        made = super().__new__(cls, text)
+        made.memory = memory
+        return made
+
+
+def source(step: Step, names: dict[Value, str]) -> Source:
     """The program as NumPy, kernel by kernel, in the order in which it runs."""
     program = step.program
     wanted = [*program.outputs, *(v for _, v in program.updates)]
@@ -82,7 +98,8 @@ def source(step: Step, names: dict[Value, str]) -> str:
     helpers = printer.helpers
     text = getattr(helpers, "text", None)
     prefix = text() if callable(text) else ""
-    return "import numpy as np\n\n" + (f"{prefix}\n\n" if prefix else "") + "\n".join(lines) + "\n"
+    text = "import numpy as np\n\n" + (f"{prefix}\n\n" if prefix else "") + "\n".join(lines) + "\n"
+    return Source(text, {names[v]: array for v, array in program.constants.items()})
 
 
 def shown_positions(shown: set[int], position: dict[int, int]) -> set[int]:
@@ -239,3 +256,70 @@ def report(step: Step) -> Report:
         tuple(rows), tuple(dict.fromkeys(fallbacks)), machine_peak(), step.plan.size, best * 1e6, in_place,
         len(step.plan.copies),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """A program as it was recorded and after each pass: ``passes["fold"]`` is its text, printing shows all."""
+
+    stages: tuple[tuple[str, str], ...]
+
+    def __getitem__(self, name: str) -> str:
+        for stage, text in reversed(self.stages):  # passes that run twice: the last time
+            if stage == name:
+                return text
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(name for name, _ in self.stages)
+
+    def __str__(self) -> str:
+        lines: list[str] = []
+        before = ""
+        for name, text in self.stages:
+            count = text.count("\n") + 1
+            if text == before:
+                lines.append(f"-- {name}: no change")
+            else:
+                lines += [f"-- {name}: {count} instructions", text]
+            before = text
+        return "\n".join(lines)
+
+
+def passes(program: Program, frozen: set[Value], tensors: dict[int, str]) -> Passes:
+    """The program after each pass, one instruction a line."""
+    from .passes import stages
+
+    names: dict[Value, str] = {}
+    known = set(frozen)
+    found = [(name, _listing(stage, names, tensors, known)) for name, stage in stages(program, known, [])]
+    return Passes(tuple(found))
+
+
+def _listing(program: Program, names: dict[Value, str], tensors: dict[int, str], frozen: set[Value]) -> str:
+    """One line an instruction: ``h2 = tanh(h1)  float32[32, 16]  model.py:12``."""
+
+    def name(v: Any) -> str:
+        if not isinstance(v, Value):
+            return repr(v)
+        if v not in names:
+            array = program.constants.get(v)
+            known = None if array is None else tensors.get(id(array))
+            if array is not None and known is None:
+                known = f"{array.item():.6g}" if v in frozen and not v.shape else "live" if not v.shape else "c"
+            wish = known or v.name or "v"
+            names[v] = wish if wish not in names.values() and wish not in ("v", "c") else f"{wish}{len(names)}"
+        return names[v]
+
+    lines: list[str] = []
+    for v in program.inputs:
+        name(v)
+    for i in program.instrs:
+        settings = [f"{k}={v!r}" for k, v in i.params.items()]
+        place = f"  # {i.place}" if i.place else ""
+        kind = ", ".join(f"{o.dtype.name}{list(o.shape)}" for o in i.outs)
+        args = ", ".join([*map(name, i.args), *settings])
+        lines.append(f"{', '.join(map(name, i.outs))} = {i.op.name}({args})  {kind}{place}")
+    lines += [f"{name(m)}[...] = {name(v)}" for m, v in program.updates]
+    lines.append(f"return {', '.join(map(name, program.outputs))}")
+    return "\n".join(lines)

@@ -194,7 +194,7 @@ class Variant:
                     if isinstance(t, Variable):
                         self.names.setdefault(id(t._array), f"{self.names.get(id(p._array), 'p')}_{k}")
         kept = [wrap(np.empty(shape, dtype)) for _, (shape, dtype) in self.grads]
-        self.kept = [kept, [g._array for g in kept]]
+        self.kept: list[Any] = [kept, [g._array for g in kept]]
 
     # -- running ---------------------------------------------------------------------------------------------------
 
@@ -265,6 +265,7 @@ class Variant:
             for g, s in streams:
                 g.set_state(s)
             return False
+        p: Any
         for (p, _), g in zip(self.grads, grads, strict=True):
             (leaves[p] if isinstance(p, int) else p)._grad = wrap(g)
         return True
@@ -361,7 +362,10 @@ def _maker(
 def _frozen(program: Program, tensors: dict[Value, Any]) -> set[Value]:
     """Constants that only the recording refers to (the 1 that backward starts from, zeros made inside): what the
     function would make anew in every run, so they keep their content."""
-    found: set[Value] = set()
+    from ..autograd.api import _ONES
+
+    ones = {id(a) for a in _ONES.values()}
+    found: set[Value] = {v for v, a in program.constants.items() if id(a) in ones}
     for v in list(program.constants):
         t = tensors.get(v)
         if t is not None and _refs(t) > 3:  # tensors, t, the argument
