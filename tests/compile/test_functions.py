@@ -14,7 +14,8 @@ from chainrule.errors import ChainruleError
 
 F = torch.nn.functional
 SKIP = {
-    "compile", "manual_seed", "seed", "set_rng_state", "from_numpy", "frombuffer", "save", "load", "empty_like", "empty",
+    "compile", "manual_seed", "seed", "set_rng_state", "from_numpy", "frombuffer", "save", "load", "empty_like",
+    "empty",
     "empty_permuted", "empty_strided", "is_tensor", "numel", "set_printoptions", "check", "explain", "diagnose",
     "watch", "vmap", "new_empty", "typename", "is_storage", "set_default_dtype", "set_default_device", "func_call",
 }  # fmt: skip
@@ -30,8 +31,8 @@ def inputs(seed):
     mask = torch.tensor(r.uniform(size=(4, 6)) > 0.5)
     v, w = (torch.tensor(r.uniform(0.1, 0.9, 6).astype(np.float32)) for _ in range(2))
     return {
-        "x": x, "y": y, "square": square, "i": i, "index": index, "image": image, "mask": mask, "v": v, "w": w, "two": 2,
-        "zero": 0, "half": 0.5, "four": (4,), "shape": (6, 4),
+        "x": x, "y": y, "square": square, "i": i, "index": index, "image": image, "mask": mask, "v": v, "w": w,
+        "two": 2, "zero": 0, "half": 0.5, "four": (4,), "shape": (6, 4),
     }  # fmt: skip
 
 

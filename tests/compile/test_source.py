@@ -35,8 +35,11 @@ WORLDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
-@pytest.mark.parametrize("name", WORLDS)
+# Not Adam where gradients are 0 but for rounding (a bias in front of a batch norm, the keys' bias of attention): it
+# scales them up to whole steps.
+@pytest.mark.parametrize(
+    ("name", "optimizer"), [("mlp", "Adam"), ("mlp", "SGD"), ("cnn", "SGD"), ("transformer", "SGD")]
+)
 def test_a_printed_training_step_trains(name, optimizer):
     torch.manual_seed(0)
     model, batch = WORLDS[name]

@@ -91,6 +91,14 @@ def source(step: Step, names: dict[Value, str]) -> Source:
         batch = [program.instrs[i] for i in todo]
         shown.update(id(i) for i in batch)
         emit(batch)
+    # Arrays without entries belong to no kernel.
+    rest, queue = set[int](), [printer.maker[v] for v in wanted if v in printer.maker]
+    while queue:
+        made = queue.pop()
+        if id(made) not in shown and position[id(made)] not in rest:
+            rest.add(position[id(made)])
+            queue += [printer.maker[a] for a in made.values if a in printer.maker]
+    emit([program.instrs[i] for i in sorted(rest)])
     for memory, value in program.updates:
         lines.append(f"    {names.get(memory, 'memory')}[...] = {names.get(value, 'value')}")
     results = [names[v] for v in program.outputs]
@@ -98,7 +106,8 @@ def source(step: Step, names: dict[Value, str]) -> Source:
     helpers = printer.helpers
     text = getattr(helpers, "text", None)
     prefix = text() if callable(text) else ""
-    text = "import numpy as np\n\n" + (f"{prefix}\n\n" if prefix else "") + "\n".join(lines) + "\n"
+    imports = "\n".join(["import numpy as np", *dict.fromkeys(helpers.imports.values())])
+    text = f"{imports}\n\n" + (f"{prefix}\n\n" if prefix else "") + "\n".join(lines) + "\n"
     return Source(text, {names[v]: array for v, array in program.constants.items()})
 
 
