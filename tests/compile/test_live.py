@@ -527,3 +527,18 @@ def test_numbers_that_nobody_can_change_are_folded():
     program = f._last.step.program
     live = [a for a in program.constants.values() if not a.shape]
     assert len(live) == 1, "the learning rate; the 1 that backward starts from is a literal"
+
+
+def test_calls_leave_nothing_for_the_garbage_collector():
+    import gc
+
+    f = torch.compile(lambda x: (x * 2, {"sum": x.sum(), "row": x[0]}))
+    f(torch.ones(2, 3))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            f(torch.ones(2, 3))
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -275,14 +275,14 @@ class Variant:
         made: list[Any] = [None] * len(self.makers)
         fresh: dict[int, Any] = {}
 
-        def make(m: Any) -> Any:
+        def make(m: Any, again: Any) -> Any:  # a closure that names itself would be garbage in a cycle
             kind = m[0]
             if kind == "arg":
                 return leaves[m[1]]
             if kind == "outside":
                 return m[1]
             if kind == "memory":
-                return wrap(make(m[1])._array)
+                return wrap(again(m[1], again)._array)
             if kind == "same":
                 return made[m[1]]
             if kind == "out":
@@ -291,14 +291,14 @@ class Variant:
                 fresh[m[1]] = wrap(outputs[m[1]])
                 return fresh[m[1]]
             _, base, described, params, output = m
-            parent = fresh[base[1]] if base[0] == "out" and base[1] in fresh else make(base)
+            parent = fresh[base[1]] if base[0] == "out" and base[1] in fresh else again(base, again)
             found = described.call(parent, **params) if hasattr(described, "call") else described.body(parent, **params)
             return found if output is None else found[output]
 
         grad, state.grad = state.grad, False
         try:
             for i in self.order:
-                made[i] = make(self.makers[i])
+                made[i] = make(self.makers[i], make)
         finally:
             state.grad = grad
         return made
