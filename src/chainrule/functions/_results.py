@@ -20,4 +20,6 @@ def named(name: str, *fields: str) -> Any:
     1
     """
     made = namedtuple(name, fields)
-    return type(name, (made,), {"__slots__": (), "__repr__": _repr, "__str__": _repr, "__module__": __name__})
+    facts = {"__slots__": (), "__repr__": _repr, "__str__": _repr, "__module__": __name__}
+    # What out= returns has a name of its own in PyTorch, which shows when it is printed.
+    return type(name, (made,), {**facts, "out_type": type(f"{name}_out", (made,), facts)})

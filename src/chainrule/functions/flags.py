@@ -67,8 +67,12 @@ def is_distributed(input: Any) -> bool:
     return not isinstance(need_tensor(input, "is_distributed"), Variable)
 
 
-def conj_physical(input: Any) -> Any:
+def conj_physical(input: Any, *, out: Any = None) -> Any:
     """The tensor itself: tensors are real."""
+    if out is not None:
+        from .inplace import into
+
+        return into(out, conj_physical(input), "conj_physical")
     return need_tensor(input, "conj_physical")
 
 

@@ -203,11 +203,9 @@ def _arrays(x: Any, arrays: list[Any]) -> tuple[tuple[int, ...], list[Any]]:
 
 
 def _check_range(a: np.ndarray[Any, Any], n: int, d: int) -> None:
-    if a.size:
-        low, high = a.min(), a.max()
-        if low < -n or high >= n:
-            bad = int(low if low < -n else high)
-            raise IndexOutOfRange(f"index {bad} is out of bounds for dimension {d} with size {n}")
+    if a.size and (a.min() < -n or a.max() >= n):
+        bad = int(a[(a < -n) | (a >= n)].flat[0])  # the first one, as PyTorch
+        raise IndexOutOfRange(f"index {bad} is out of bounds for dimension {d} with size {n}")
 
 
 def _padded(found: list[Any]) -> list[Any]:
@@ -424,8 +422,10 @@ def _index_tensor(index: Any, function: str) -> Any:
     return index
 
 
-def index_select(input: Any, dim: int, index: Any) -> Any:
+def index_select(input: Any, dim: int, index: Any, *, out: Any = None) -> Any:
     """The slices along ``dim`` that ``index`` (1-d) lists."""
+    if out is not None:
+        return into(out, index_select(input, dim, index), "index_select")
     x, i = need_tensor(input, "index_select"), _index_tensor(index, "index_select")
     if i._array.dtype.kind != "i" or i._array.itemsize < 4:
         raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")

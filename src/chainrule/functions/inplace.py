@@ -40,7 +40,8 @@ def into(out: Any, value: Any, name: str = "") -> Any:
     if isinstance(out, (tuple, list)):
         if not isinstance(value, tuple) or len(value) != len(out):
             raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
-        return type(value)(*map(into, out, value, [name] * len(out)))  # a named tuple of results
+        kind = getattr(type(value), "out_type", type(value))  # a named tuple of results
+        return kind(*map(into, out, value, [name] * len(out)))
     if not isinstance(out, Variable):
         raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
     if state.grad and (value._requires or out._requires):

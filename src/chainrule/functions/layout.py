@@ -500,7 +500,11 @@ def rot90(input: Any, k: int = 1, dims: Sequence[int] = (0, 1)) -> Any:
 
 
 def _triangle(name: str, triangle: Any) -> Any:
-    def function(input: Any, diagonal: int = 0) -> Any:
+    def function(input: Any, diagonal: int = 0, *, out: Any = None) -> Any:
+        if out is not None:
+            from .inplace import into
+
+            return into(out, function(input, diagonal), name)
         x = need_tensor(input, name)
         if x._array.ndim < 2:
             raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
@@ -558,8 +562,12 @@ def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> A
     return ops.on_diagonal(x, shape=tuple(full), offset=offset, dim1=a, dim2=b)
 
 
-def diag(input: Any, diagonal: int = 0) -> Any:
+def diag(input: Any, diagonal: int = 0, *, out: Any = None) -> Any:
     """A vector as a diagonal matrix, or a matrix's diagonal as a vector (a copy)."""
+    if out is not None:
+        from .inplace import into
+
+        return into(out, diag(input, diagonal), "diag")
     x = need_tensor(input, "diag")
     if x._array.ndim == 1:
         return diag_embed(x, diagonal)
@@ -600,8 +608,12 @@ def unfold(self: Any, dimension: int, size: int, step: int) -> Any:
     return ops.unfold(x, dim=d, size=int(size), step=int(step)) if shape else ops.reshape(x, shape=(size,))
 
 
-def narrow_copy(input: Any, dim: int, start: int, length: int) -> Any:
+def narrow_copy(input: Any, dim: int, start: int, length: int, *, out: Any = None) -> Any:
     """A copy of ``length`` entries from ``start`` on along one axis."""
+    if out is not None:
+        from .inplace import into
+
+        return into(out, narrow_copy(input, dim, start, length), "narrow_copy")
     from .indexing import narrow
 
     return ops.clone(narrow(input, dim, start, length))

@@ -379,8 +379,10 @@ def frexp(input: Any, *, out: Any = None) -> Any:
 Frexp = named("frexp", "mantissa", "exponent")
 
 
-def mvlgamma(input: Any, p: int) -> Any:
+def mvlgamma(input: Any, p: int, *, out: Any = None) -> Any:
     """The logarithm of the multivariate gamma function of dimension p."""
+    if out is not None:
+        return into(out, mvlgamma(input, p), "mvlgamma")
     import math
 
     total = p * (p - 1) / 4 * math.log(math.pi)

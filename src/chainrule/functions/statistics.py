@@ -217,8 +217,12 @@ def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0, *, out: Any =
     return wrap(np.asarray(np.histogram(a, bins, (low, high))[0]).astype(a.dtype))
 
 
-def histogram(input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
+def histogram(
+    input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False, out: Any = None
+) -> Any:
     """Counts and bin edges."""
+    if out is not None:
+        return into(out, histogram(input, bins, range=range, weight=weight, density=density), "histogram")
     a = need_tensor(input, "histogram")._array
     edges = bins._array if isinstance(bins, Variable) else bins
     counts, edges = np.histogram(a, edges, range, density, None if weight is None else weight._array)
@@ -347,8 +351,10 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     return x.unsqueeze(-1) ** wrap(np.array(powers))
 
 
-def renorm(input: Any, p: float, dim: int, maxnorm: float) -> Any:
+def renorm(input: Any, p: float, dim: int, maxnorm: float, *, out: Any = None) -> Any:
     """Slices along ``dim`` whose p-norm exceeds ``maxnorm`` scaled down to it."""
+    if out is not None:
+        return into(out, renorm(input, p, dim, maxnorm), "renorm")
     x = need_tensor(input, "renorm")
     if x._array.ndim < 2:
         raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {x._array.ndim} dimensions")
