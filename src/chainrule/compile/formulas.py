@@ -208,6 +208,11 @@ def _shift(x: Any, *, dim: int, reverse: bool = False, fill: float = 0.0) -> Any
     return call("pad_constant", kept, widths=tuple(width), value=fill)
 
 
+@formula("boundary")
+def _boundary(*xs: Any) -> Any:
+    return xs
+
+
 @formula("overwrite")
 def _overwrite(x: Any, v: Any) -> Any:
     return call("clone", v)

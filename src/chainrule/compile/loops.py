@@ -13,9 +13,8 @@ from typing import Any
 from ..graph.program import Value
 from .groups import Group
 from .ir import Module, Val, kind_of
-from .nest import Kernel, collapse, evaluate
+from .nest import Kernel, collapse, evaluate, turn
 from .nodes import Access, Node
-from .operands import turn
 from .reductions import BLOCK, LONG, Reductions
 
 __all__ = ["emit_loops"]

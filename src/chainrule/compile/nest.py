@@ -12,7 +12,7 @@ from . import scalar
 from .ir import Builder, Module, Val, kind_of
 from .nodes import Node
 
-__all__ = ["Kernel", "Nest", "collapse", "evaluate"]
+__all__ = ["Kernel", "Nest", "collapse", "evaluate", "turn"]
 
 
 @dataclass(slots=True)
@@ -155,3 +155,21 @@ class Nest:
         name = self.b.name()
         self.allocas.append(f"  {name} = alloca {self.b.at(lanes).ty(kind)}, align 64")
         return name
+
+
+def turn(b: Builder, rows: list[Val]) -> list[Val]:
+    """Transpose a square of vectors in registers."""
+    lanes, kind = len(rows), rows[0].kind
+    t, r = b.ty(kind), list(rows)
+    d = lanes // 2
+    while d:
+        for n in range(lanes):
+            if n & d:
+                continue
+            low = ", ".join(f"i32 {x if not x & d else lanes + x - d}" for x in range(lanes))
+            high = ", ".join(f"i32 {x + d if not x & d else lanes + x}" for x in range(lanes))
+            p, q = r[n].text, r[n + d].text
+            r[n] = b.put(kind, f"shufflevector {t} {p}, {t} {q}, <{lanes} x i32> <{low}>")
+            r[n + d] = b.put(kind, f"shufflevector {t} {p}, {t} {q}, <{lanes} x i32> <{high}>")
+        d //= 2
+    return r

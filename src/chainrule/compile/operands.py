@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from ..graph.program import Value
 from .groups import Group, respread
-from .ir import Builder, Module, Val, kind_of
+from .ir import Module, Val, kind_of
 from .nest import Nest
 from .nodes import Access, Node, contiguous
 
-__all__ = ["Arg", "Operands", "turn"]
+__all__ = ["Arg", "Operands"]
 
 
 @dataclass(slots=True)
@@ -215,21 +215,3 @@ class Operands(Nest):
         for lane in range(self.lanes if active is None else active):
             x = self.s.put(value.kind, f"extractelement {b.ty(value.kind)} {value.text}, i64 {lane}")
             self.s.store(x, self.s.gep(first, str(lane * arg.inner[-1]), value.kind))
-
-
-def turn(b: Builder, rows: list[Val]) -> list[Val]:
-    """Transpose a square of vectors in registers."""
-    lanes, kind = len(rows), rows[0].kind
-    t, r = b.ty(kind), list(rows)
-    d = lanes // 2
-    while d:
-        for n in range(lanes):
-            if n & d:
-                continue
-            low = ", ".join(f"i32 {x if not x & d else lanes + x - d}" for x in range(lanes))
-            high = ", ".join(f"i32 {x + d if not x & d else lanes + x}" for x in range(lanes))
-            p, q = r[n].text, r[n + d].text
-            r[n] = b.put(kind, f"shufflevector {t} {p}, {t} {q}, <{lanes} x i32> <{low}>")
-            r[n + d] = b.put(kind, f"shufflevector {t} {p}, {t} {q}, <{lanes} x i32> <{high}>")
-        d //= 2
-    return r

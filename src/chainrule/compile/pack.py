@@ -16,7 +16,7 @@ from ..graph.program import Value
 from . import native
 from .groups import Group
 from .ir import SIZE, Module, Val
-from .nest import Kernel, Nest
+from .nest import Kernel, Nest, turn
 from .nodes import Access, Node, Storage
 
 __all__ = ["Packing", "emit_pack", "pack_once"]
@@ -191,22 +191,11 @@ class Packing(Nest):
         b, lanes, kind = self.b, self.lanes, self.kind
         start = self.near(base, kind, 0, [(k, 1)])
         mask = None if columns == lanes else b.mask(columns)
-        t = b.ty(kind)
         r = [
             b.load(self.near(start, kind, n * step), kind, mask) if n < rows else Val(kind, "zeroinitializer")
             for n in range(lanes)
         ]
-        d = lanes // 2
-        while d:
-            for n in range(lanes):
-                if n & d:
-                    continue
-                low = ", ".join(f"i32 {x if not x & d else lanes + x - d}" for x in range(lanes))
-                high = ", ".join(f"i32 {x + d if not x & d else lanes + x}" for x in range(lanes))
-                p, q = r[n].text, r[n + d].text
-                r[n] = b.put(kind, f"shufflevector {t} {p}, {t} {q}, <{lanes} x i32> <{low}>")
-                r[n + d] = b.put(kind, f"shufflevector {t} {p}, {t} {q}, <{lanes} x i32> <{high}>")
-            d //= 2
+        r = turn(b, r)
         out = self.near(target, kind, 0, [(k, width)])
         for x in range(columns):
             b.store(r[x], self.near(out, kind, x * width))

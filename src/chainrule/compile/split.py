@@ -21,7 +21,10 @@ Part = tuple[Group, dict[Value, tuple[Value, int]]]
 """A group, and for the values that it makes: which value they are a range of, and from which entry on."""
 WORTH = 16.0
 """Work that takes fewer microseconds stays on one thread: starting and joining costs about two."""
-_HEAVY = {"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "tan", "pow", "div", "sqrt"}
+_HEAVY = {
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "sigmoid", "erf", "erfc", "sinh", "cosh", "sin",
+    "cos", "tan", "asin", "acos", "atan", "atan2", "pow", "div", "sqrt", "mish", "logsigmoid", "logaddexp",
+}  # fmt: skip
 
 
 def cost(group: Group) -> float:
