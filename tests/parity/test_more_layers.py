@@ -100,7 +100,23 @@ def test_layers_of_several_processes_in_one():
     assert [m.training for m in converted(chainrule).modules()] == [m.training for m in converted(torch).modules()]
 
 
+@pytest.mark.parametrize("shape", [(3,), (2, 4), ()])
+def test_embedding_gradients_by_frequency(shape):
+    r = np.random.default_rng(0)
+    index, table = np.asarray(r.integers(0, 3, shape)), r.normal(size=(5, 4))
+    compare(lambda M, i, w: M.nn.functional.embedding(i, w, scale_grad_by_freq=True), [index, table], order=1)
+
+
 ERRORS = [
+    lambda M: M.nn.functional.interpolate(M.ones(2, 4), 5),
+    lambda M: M.nn.functional.interpolate(M.ones(1, 2, 4), 3, mode="foo"),
+    lambda M: M.nn.functional.pad(M.ones(2, 3, 4), (1, 1), "reflect", 1.0),
+    lambda M: M.nn.functional.conv2d(M.ones(1, 3, 5, 5), M.ones(2, 3, 3, 3), dilation=0),
+    lambda M: M.nn.functional.avg_pool1d(M.ones(1, 2, 4), 0),
+    lambda M: M.nn.functional.adaptive_avg_pool2d(M.ones(1, 2, 4, 4), (2,)),
+    lambda M: M.nn.functional.max_unpool1d(M.ones(1, 1, 2), M.tensor([[[1, 2]]]), 2, output_size=(9,)),
+    lambda M: M.nn.functional.bilinear(M.ones(2, 3), M.ones(2, 4), M.ones(2, 3, 5)),
+    lambda M: M.nn.functional.bilinear(M.ones(2, 3), M.ones(3, 4), M.ones(2, 3, 4)),
     lambda M: M.nn.FractionalMaxPool2d(3),
     lambda M: M.nn.FractionalMaxPool2d(3, output_ratio=1.5),
     lambda M: M.nn.FractionalMaxPool2d(3, output_ratio=0.5, output_size=2),

@@ -94,6 +94,8 @@ def _conv(n: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any,
     stride, dilation = tuple_of(stride, n, "stride"), tuple_of(dilation, n, "dilation")
     if min(stride) <= 0:
         raise ShapeError("non-positive stride is not supported")
+    if min(dilation) <= 0:
+        raise ShapeError(f"dilation should be greater than zero, but got {list(dilation)}")
     kernel = weight._array.shape[2:]
     x = input
     batched = input._array.ndim == n + 2

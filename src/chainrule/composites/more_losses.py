@@ -364,7 +364,10 @@ def ctc_loss(
         raise ShapeError("target_lengths must be of size batch_size")
     if lengths.max(initial=0) > steps:
         raise ShapeError(
-            message(f"Expected input_lengths to have value at most {steps}, but got value {lengths.max()}")
+            message(
+                f"Expected input_lengths to have value at most {steps}, but got value {lengths.max()} (while checking "
+                "arguments for ctc_loss_allocate_outputs)"
+            )
         )
     labels = _rows(targets, sizes)
     wide = 2 * labels.shape[1] + 1

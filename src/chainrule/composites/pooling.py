@@ -51,7 +51,9 @@ def _windows(
     padding, dilation = tuple_of(padding, n, "padding"), tuple_of(dilation, n, "dilation")
     if min(stride) <= 0:
         raise ShapeError(
-            message("stride should not be zero" if n > 1 else "stride must be greater than zero, but got 0")
+            message(
+                "stride must be greater than zero, but got 0" if name == "max_pool1d" else "stride should not be zero"
+            )
         )
     for k, p, d in zip(kernel, padding, dilation, strict=True):
         if p > (d * (k - 1) + 1) // 2:
@@ -122,12 +124,14 @@ def _unpool(
     kernel = tuple_of(kernel_size, n, "kernel_size")
     stride = kernel if stride is None else tuple_of(stride, n, "stride")
     padding = tuple_of(padding, n, "padding")
-    if output_size is None:
-        size = tuple(
-            (m - 1) * s - 2 * p + k for m, s, p, k in zip(x._array.shape[2:], stride, padding, kernel, strict=True)
-        )
-    else:
-        size = tuple(output_size)[-n:]
+    size = tuple(
+        (m - 1) * s - 2 * p + k for m, s, p, k in zip(x._array.shape[2:], stride, padding, kernel, strict=True)
+    )
+    if output_size is not None:
+        usual, size = size, tuple(output_size)[-n:]
+        for i, (m, t, s) in enumerate(zip(usual, size, stride, strict=True)):
+            if not m - s < t < m + s:
+                raise UsageError(message(f'invalid output_size "{size}" (dim {i} must be between {m - s} and {m + s})'))
     lead, total = x._array.shape[:2], math.prod(size)
     flat = layout.reshape(x, shape=(*lead, -1))
     places = layout.reshape(index, shape=(*lead, -1))
@@ -193,10 +197,10 @@ def _lp_pool(
 # --- adaptive --------------------------------------------------------------------------------------------------
 
 
-def _target(n: int, x: Any, output_size: Any) -> tuple[int, ...]:
+def _target(name: str, n: int, x: Any, output_size: Any) -> tuple[int, ...]:
     size = (output_size,) * n if isinstance(output_size, int) or output_size is None else tuple(output_size)
     if len(size) != n:
-        raise ShapeError(message(f"adaptive pooling: output_size must have {n} entries, got {list(size)}"))
+        raise ShapeError(message(f"{name}: output_size must be {n}", f"it has {len(size)} entries: {list(size)}"))
     return tuple(m if t is None else int(t) for m, t in zip(x._array.shape[2:], size, strict=True))
 
 
@@ -209,7 +213,7 @@ def _adaptive_avg(n: int, input: Any, output_size: Any) -> Any:
     """The mean over windows chosen so that the output has the size ``output_size``."""
     x = _batched(n, input)
     out = x
-    size = _target(n, x, output_size)
+    size = _target(f"adaptive_avg_pool{n}d", n, x, output_size)
     if all(t == 1 for t in size):
         axes = tuple(range(2, n + 2))
         count = math.prod(x._array.shape[2:])
@@ -232,7 +236,7 @@ def _adaptive_avg(n: int, input: Any, output_size: Any) -> Any:
 def _adaptive_max(n: int, input: Any, output_size: Any, return_indices: bool = False) -> Any:
     """The maximum over windows chosen so that the output has the size ``output_size``."""
     x = _batched(n, input)
-    size = _target(n, x, output_size)
+    size = _target(f"adaptive_max_pool{n}d", n, x, output_size)
     space = x._array.shape[2:]
     if all(t and m % t == 0 for m, t in zip(space, size, strict=True)):
         kernel = tuple(m // t for m, t in zip(space, size, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     if value is not None and value != 0:
-        raise UsageError(f'Padding mode "{mode}" doesn\'t take in value argument')
+        raise ShapeError(f'Padding mode "{mode}" doesn\'t take in value argument')
     if not 1 <= axes <= 3 or x.ndim not in (axes + 1, axes + 2):
         raise NotImplementedError(
             f"Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now"
@@ -152,19 +153,18 @@ def interpolate(
     x = input._array
     space = x.shape[2:]
     n = len(space)
-    if mode in ("nearest", "area", "nearest-exact"):
-        if align_corners is not None:
-            raise UsageError(
-                "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | "
-                "trilinear"
-            )
-    elif mode not in _MODES:
+    if mode in ("nearest", "area", "nearest-exact") and align_corners is not None:
+        raise UsageError(
+            "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear"
+        )
+    if mode not in (*_MODES, "nearest", "area", "nearest-exact") or not 1 <= n <= 3:
         raise NotImplementedError(
             "Input Error: Only 3D, 4D and 5D input Tensors supported"
-            f" (got {x.ndim}D) for the modes: nearest | linear | bilinear | bicubic | trilinear | area | nearest-exact"
+            f" (got {x.ndim}D) for the modes: nearest | linear | bilinear | bicubic | trilinear | lanczos | area | "
+            "nearest-exact"
             f" (got {mode})"
         )
-    elif _MODES[mode] != x.ndim:
+    if mode in _MODES and _MODES[mode] != x.ndim:
         raise NotImplementedError(f"Got {x.ndim}D input, but {mode} mode needs {_MODES[mode]}D input")
     if antialias:
         raise NotImplementedError("interpolate: antialias is left out")
@@ -206,6 +206,7 @@ def upsample(
     input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
 ) -> Any:
     """``interpolate`` by its older name."""
+    warnings.warn("`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=2)
     return interpolate(input, size, scale_factor, mode, align_corners)
 
 

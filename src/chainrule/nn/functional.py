@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
+
 from ..composites.attention import *  # noqa: F403
 from ..composites.convolution import *  # noqa: F403
 from ..composites.distances import *  # noqa: F403
@@ -177,14 +179,16 @@ def embedding(
         raise IndexOutOfRange(message("index out of range in self", f"index {bad}, but the table has {rows} rows"))
     if max_norm is not None:
         _renorm(weight, index, max_norm, norm_type)
-    if scale_grad_by_freq:
-        raise NotImplementedError("embedding: scale_grad_by_freq is left out")
-    return embedding_ops.embedding(weight, input, padding_idx=padding_idx)
+    out = embedding_ops.embedding(weight, input, padding_idx=padding_idx)
+    if not scale_grad_by_freq or not index.size:
+        return out
+    # The value stays, the gradient is divided by how often the row is used.
+    times = np.bincount(index.ravel(), minlength=rows)[index].astype(table.dtype)
+    kept = out.detach()
+    return kept + (out - kept) / wrap(times[..., None])
 
 
 def _renorm(weight: Any, index: Any, max_norm: float, norm_type: float) -> None:
-    import numpy as np
-
     from ..core import inplace
 
     table = weight._array
@@ -277,6 +281,14 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
     """yₒ = x₁ᵀ Aₒ x₂ + bₒ, with A of shape (out, in1, in2)."""
     lead = tuple(input1.shape[:-1])
     o, i, j = weight.shape
+    for axis, (m, n) in enumerate(zip(lead, input2.shape[:-1], strict=False)):
+        if m != n:
+            raise ShapeError(message(f"bilinear(): input batch dimensions do not match at dim {axis}: got {m} and {n}"))
+    for which, (have, want) in enumerate(((input1.shape[-1], i), (input2.shape[-1], j)), 1):
+        if have != want:
+            raise ShapeError(
+                message(f"bilinear(): input{which} size does not match weight size: got {have} but expected {want}")
+            )
     left = linalg_ops.matmul(input1.reshape(-1, i), weight.permute(1, 0, 2).reshape(i, o * j))
     out = (left.reshape(-1, o, j) * input2.reshape(-1, 1, j)).sum(-1).reshape(*lead, o)
     return out if bias is None else out + bias
@@ -284,8 +296,6 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
 
 def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Any:
     """Softmax of (logits + Gumbel noise) / τ; ``hard``: one-hot, with the gradient of the soft sample."""
-    import numpy as np
-
     from ..core.rng import numpy_generator
 
     x = logits._array
@@ -327,8 +337,6 @@ def embedding_bag(
     padding_idx: int | None = None,
 ) -> Any:
     """Sum, mean or maximum of the rows of each bag: rows of a (B, N) input, or 1-d input cut at ``offsets``."""
-    import numpy as np
-
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum, mean or max")
     index = input._array
