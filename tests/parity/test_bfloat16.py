@@ -144,6 +144,18 @@ def test_training_in_bfloat16(optimizer):
     assert losses[0] == pytest.approx(losses[1], rel=0.05)  # a few of 8 bits, after ten steps
 
 
+def test_the_printed_program_runs():
+    x = chainrule.tensor([0.5, 1.5], requires_grad=True)
+    (x.bfloat16().tanh() * 3).sum().backward(retain_graph=True)
+    y = (x.bfloat16().tanh() * 3).sum()
+    program: dict = {}
+    exec(str(y.backward_source()), program)
+    value, cache = program["forward"](x.detach().numpy())
+    assert float(value) == y.item()
+    (gradient,) = program["backward"](cache).values()
+    np.testing.assert_array_equal(np.asarray(gradient, np.float32), x.grad.numpy())
+
+
 def test_wide_unsigned_integers_are_stored_and_cast():
     for T in (chainrule, torch):
         x = T.tensor([3, 65535], dtype=T.uint16)

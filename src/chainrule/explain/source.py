@@ -297,7 +297,10 @@ class _Writer:
             out.append(f"    {', '.join(cached)}{',' if len(cached) == 1 else ''} = cache.values()")
         out += _aligned(second)
         out.append("    return {" + ", ".join(f'"{n}": {t}' for n, t in result.items()) + "}")
-        return "\n".join(out) + "\n"
+        text = "\n".join(out) + "\n"
+        if "ml_dtypes." in text:  # where NumPy's bfloat16 comes from
+            text = text.replace("import numpy as np", "import ml_dtypes\nimport numpy as np", 1)
+        return text
 
 
 def _leaves_first(instrs: list[Instr], outputs: list[Value], grads: list[tuple[Quantity, Value]]) -> list[Instr]:

@@ -74,7 +74,8 @@ def _getitem(args: Any, params: Any, out: Value) -> str:
 
 
 def _cast(args: Any, params: Any, out: Value) -> str:
-    return f"{{x}}.astype(np.{out.dtype.name if out.dtype.kind != 'b' else 'bool_'})"
+    name = {"b": "np.bool_", "V": "ml_dtypes.bfloat16"}.get(out.dtype.kind, f"np.{out.dtype.name}")
+    return f"{{x}}.astype({name})"
 
 
 def _expand(args: Any, params: Any, out: Value) -> str:

@@ -9,7 +9,8 @@ from ..core.op import op
 from ..core.samples import calls, pairs, real
 from ..errors import DtypeError
 from .compare import where
-from .elementwise import log, sigmoid, trunc, zero
+from .elementwise import exp2, log, sigmoid, trunc, zero
+from .layout import cast
 
 # ruff: noqa: ANN001, ANN202
 
@@ -373,5 +374,5 @@ def frexp(x):
 
 
 @frexp.vjp("x", math="x̄ = m̄ / 2ᵏ")
-def _(g, out):
-    return ldexp(g[0], -out[1])
+def _(g, out, x_dtype):
+    return g[0] / exp2(cast(out[1], dtype=x_dtype))
