@@ -31,8 +31,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     in_features / div_valueⁱ⁺¹. Calling it gives (log probability of each target, their negative mean).
 
     >>> import chainrule as torch
-    >>> layer = torch.nn.AdaptiveLogSoftmaxWithLoss(8, 20, cutoffs=[5, 10])
-    >>> output, loss = layer(torch.zeros(3, 8), torch.tensor([0, 7, 19]))
+    >>> layer = torch.nn.AdaptiveLogSoftmaxWithLoss(16, 20, cutoffs=[5, 10])
+    >>> output, loss = layer(torch.zeros(3, 16), torch.tensor([0, 7, 19]))
     >>> output.shape, loss.shape
     (torch.Size([3]), torch.Size([]))
     """
