@@ -11,7 +11,8 @@ import torch
 
 import chainrule
 
-CALLS = """
+CALLS = (
+    """
 x+y | x-y | x*y | x/y | x+1 | x*2 | x**2 | x**y | 2-x | -x | x%2 | x.abs() | x.exp() | x.log() | x.sqrt()
 x.rsqrt() | x.sin() | x.tanh() | x.sigmoid() | x.relu() | x.sum() | x.sum(0) | x.mean() | x.mean(0) | x.prod()
 x.prod(0) | x.max() | x.max(0)[0] | x.amax(0) | x.min(0)[0] | x.std() | x.var(0) | x.norm() | x.norm(dim=0)
@@ -49,7 +50,10 @@ x.take_along_dim(i2) | x.put(i,v) | x.masked_scatter(m,y) | x.index_put((i,),v) 
 x.slice_scatter(x[:1],0,0,1) | x.diagonal_scatter(v) | x.clone().add_(y) | x.clone().mul_(2)
 x.clone().fill_(1.)*x | x.clone().copy_(y) | x.clone().relu_() | x.clone().sub_(1) | x.clone().clamp_(0,1)
 x.clone().masked_fill_(m,0)
-""".strip().replace("\n", " | ").split(" | ")
+""".strip()
+    .replace("\n", " | ")
+    .split(" | ")
+)
 
 
 def inputs(T):

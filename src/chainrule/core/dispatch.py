@@ -23,7 +23,7 @@ from .locate import internal_files, user_frame
 from .node import Node
 from .single import MOVES, in_single
 from .state import state, tick
-from .untyped import FLOAT
+from .untyped import ARRAY, FLOAT
 from .variable import Variable, wrap
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def promote(operands: Any, to_float: bool = False) -> list[Any]:
             out.append(x if x._array.dtype is target else cast(x, dtype=target))
         elif x is None:
             out.append(None)
-        elif isinstance(x, np.ndarray):
+        elif isinstance(x, ARRAY):
             t = wrap(x)
             out.append(t if x.dtype is target else cast(t, dtype=target))
         elif number is int and target.itemsize < 8:
