@@ -50,6 +50,8 @@ def functions():
             f = getattr(space, name, None)
             if name.startswith("_") or name in SKIP or not callable(f) or isinstance(f, type):
                 continue
+            if "dropout" in name or name in ("gumbel_softmax", "requires_grad_"):
+                continue  # random numbers: in test_live
             if "random" in (getattr(f, "__module__", "") or "") or name in ("register_hook", "backward", "retain_grad"):
                 continue
             found[prefix + name] = f
@@ -85,7 +87,7 @@ def test_no_result_is_frozen(name):
                 expected = tensors(call(f, spec, 1))
                 call(f, spec, 0)
             except (TypeError, ValueError, RuntimeError, IndexError, AttributeError, AssertionError, KeyError,
-                    NotImplementedError, ChainruleError, np.exceptions.AxisError):  # fmt: skip
+                    ZeroDivisionError, NotImplementedError, ChainruleError, np.exceptions.AxisError):  # fmt: skip
                 continue
             if not expected or done == 4:
                 continue

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.live import reads_values
 from ..core.variable import Variable, wrap
 from ..errors import ShapeError, UsageError, message
 from ..ops import elementwise, gather, join, layout, reduce
@@ -185,6 +186,7 @@ def multilabel_soft_margin_loss(
     return reduce_loss(_total(losses, -1) / input._array.shape[-1], reduction)
 
 
+@reads_values
 def multi_margin_loss(
     input: Any,
     target: Any,
@@ -215,6 +217,7 @@ def multi_margin_loss(
     return reduce_loss(losses, reduction)
 
 
+@reads_values
 def multilabel_margin_loss(
     input: Any,
     target: Any,

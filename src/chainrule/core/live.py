@@ -10,12 +10,13 @@ in the order in which they came.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from .state import state
 
-__all__ = ["each_run", "gradient_read", "gradient_set", "live", "live_all", "values_read"]
+__all__ = ["each_run", "gradient_read", "gradient_set", "live", "live_all", "reads_values", "values_read"]
 
 
 def live(getter: Callable[[], float]) -> Any:
@@ -51,6 +52,18 @@ def values_read(t: Any, what: str) -> None:
     """Before Python or NumPy computes with the values of ``t`` unseen: a program that is traced cannot follow."""
     if state.recorder is not None:
         state.recorder.leak(t, what)
+
+
+def reads_values(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of tensors that computes with their values unseen."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if state.recorder is not None:
+            state.recorder.leak(args[0] if args else None, function.__name__)
+        return function(*args, **kwargs)
+
+    return wrapper
 
 
 def gradient_read(p: Any) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from ..core import dtypes
 from ..core.device import check_device
 from ..core.dtypes import FLOATS
+from ..core.live import values_read
 from ..core.variable import Variable, wrap
 from ..errors import message
 from ._args import sizes
@@ -180,6 +181,7 @@ def tensor(
     if device is not None:
         check_device(device)
     if isinstance(data, Variable):
+        values_read(data, "tensor")
         warnings.warn(
             "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
             "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
@@ -495,6 +497,8 @@ def full_like(
 def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
     """A tensor with a copy of ``data``, in this tensor's dtype unless given."""
     check_device(device)
+    if isinstance(data, Variable):
+        values_read(data, "new_tensor")
     return finish(to_array(data, dtypes.as_numpy_dtype(dtype) or self._array.dtype), requires_grad)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.live import reads_values
 from ..core.op import registry
 from ..core.rng import numpy_generator
 from ..core.variable import wrap
@@ -77,6 +78,7 @@ globals().update({name: _from_room(name, target) for name, target in _SAME.items
 globals().update({name: _removed(name, text) for name, text in _REMOVED.items()})
 
 
+@reads_values
 def logdet(input: Any) -> Any:
     """The logarithm of the determinant; NaN where that is negative, −∞ where it is 0."""
     sign, value = _room().slogdet(input)

@@ -252,7 +252,7 @@ def tensor_split(
     x = need_tensor(input, "tensor_split")
     given: Any = next((a for a in (indices_or_sections, indices, sections) if a is not None), None)
     if isinstance(given, Variable):
-        given = given._array.tolist()
+        given = given.tolist()
     if not x._array.ndim:
         raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
     d = axis(dim, x._array.ndim)

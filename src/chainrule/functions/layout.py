@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core import dtypes
+from ..core.live import values_read
 from ..core.size import Size
 from ..core.variable import Variable, wrap
 from ..errors import IndexOutOfRange, ShapeError, message
@@ -412,6 +413,8 @@ def repeat_interleave(
     from .indexing import index_select
 
     x = need_tensor(input, "repeat_interleave")
+    if repeats is None or isinstance(repeats, Variable):
+        values_read(x, "repeat_interleave")
     if repeats is None:
         return wrap(np.repeat(np.arange(x._array.size), x._array))
     if dim is None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core import dtypes
 from ..core.dtypes import FLOATS, TORCH_NAMES
+from ..core.live import reads_values
 from ..core.op import registry
 from ..core.state import state
 from ..core.variable import Variable, wrap
@@ -67,9 +68,10 @@ def _median(name: str, ignore_nan: bool) -> Any:
     return function
 
 
-median, nanmedian = _median("median", False), _median("nanmedian", True)
+median, nanmedian = reads_values(_median("median", False)), reads_values(_median("nanmedian", True))
 
 
+@reads_values
 def mode(input: Any, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> Any:
     """The most frequent entry along ``dim`` (of several the smallest), and where it stands."""
     x = need_tensor(input, "mode")
@@ -77,6 +79,7 @@ def mode(input: Any, dim: int = -1, keepdim: bool = False, *, out: Any = None) -
     return _picked("mode", x, order.mode_index(x, dim=i), i, keepdim, out)
 
 
+@reads_values
 def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> Any:
     """The k-th smallest entry along ``dim`` (k counts from 1), and where it stands."""
     x = need_tensor(input, "kthvalue")
@@ -179,7 +182,7 @@ def _between(ordered: Any, rank: np.ndarray[Any, Any], interpolation: str, name:
     return low.lerp(high, weight)
 
 
-quantile, nanquantile = _quantile("quantile", False), _quantile("nanquantile", True)
+quantile, nanquantile = reads_values(_quantile("quantile", False)), reads_values(_quantile("nanquantile", True))
 
 
 # --- counting -------------------------------------------------------------------------------------------------------
@@ -200,6 +203,7 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     return result if weights is not None else cast(result, np.int64)
 
 
+@reads_values
 def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0, *, out: Any = None) -> Any:
     """Counts in equal bins between min and max (the data's own when both are equal)."""
     if out is not None:
@@ -217,6 +221,7 @@ def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0, *, out: Any =
     return wrap(np.asarray(np.histogram(a, bins, (low, high))[0]).astype(a.dtype))
 
 
+@reads_values
 def histogram(
     input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False, out: Any = None
 ) -> Any:

@@ -182,6 +182,7 @@ def svd(A: Any, full_matrices: bool = True, *, driver: Any = None, out: Any = No
     n, m = x._array.shape[-2:]
     u, s, vh = ops.svd(x)
     if full_matrices and n != m:
+        values_read(x, "svd with full_matrices")
         whole = np.linalg.svd(x._array)
         return SVDResult(wrap(whole[0]), s, wrap(whole[2]))
     return SVDResult(u, s, vh)
