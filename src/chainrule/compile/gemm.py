@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..graph.program import Value
-from . import native
+from . import blas, native
 from .groups import Group, respread
 from .ir import SIZE, Module, Val, kind_of
 from .nest import Kernel, collapse, evaluate
@@ -129,7 +129,11 @@ class _Gemm(Packing):
         self.dots = self.n < max(2, self.lanes // 4) and self.a_k == 1 and self.k >= self.lanes // 2 and (
             self.b_k == 1 or self.k == 1)  # fmt: skip
         ready = "tile" in node.params
-        if ready:
+        library = not ready and self.by_library(b_rows)
+        if library:
+            self.mr, self.nv, self.dots = 1, min(4, self.vectors), False
+            self.packs_b = False
+        elif ready:
             self.dots = False
             self.choose_packed()
         elif not self.dots:
@@ -144,7 +148,9 @@ class _Gemm(Packing):
             b_base = self.at(self.b_param, self.kind, index, b_rows[:-1])
             for o in self.operands:
                 o.base = self.at(o.param, o.kind, index, o.rows[:-1])
-            if self.dots:
+            if library:
+                self.emit_library(a_base, b_base)
+            elif self.dots:
                 self.emit_dots(a_base, b_base)
             else:
                 self.emit_blocks(a_base, b_base, packed)
@@ -161,6 +167,50 @@ class _Gemm(Packing):
     def at(self, param: int, kind: str, index: list[str], strides: list[int]) -> str:
         offset = self.offset(list(zip(index, strides, strict=True)))
         return f"%p{param}" if offset == "0" else self.s.gep(f"%p{param}", offset, kind)
+
+    # -- a library's product ---------------------------------------------------------------------------------------
+
+    def by_library(self, b_rows: list[int]) -> bool:
+        """Whether the product goes to the BLAS library: it is large, and its operands are as BLAS wants them."""
+        if blas.choice() == "own" or 2 * self.m * self.n * self.k < blas.WORTH:
+            return False
+        return all(
+            min(step) == 1 and max(step) > 0 for step in ((self.a_m, self.a_k), (self.b_k, self.b_n))
+        ) and max(self.a_m, self.a_k) >= (self.k if self.a_k == 1 else self.m) and max(self.b_k, self.b_n) >= (
+            self.n if self.b_n == 1 else self.k)  # fmt: skip
+
+    def emit_library(self, a: str, b: str) -> None:
+        """C = A B by BLAS, which thinks in columns and so computes Cᵀ = Bᵀ Aᵀ; then the elementwise work, by rows."""
+        s, kind = self.s, self.kind
+        product = self.reserve(self.m * self.n)
+        function = self.param(blas.ENTRIES[kind], 0)
+
+        def cell(text: str, t: str) -> str:
+            name = s.name()
+            self.allocas.append(f"  {name} = alloca {t}, align 8")
+            s.line(f"store {t} {text}, ptr {name}")
+            return f"ptr {name}"
+
+        # A row-major matrix is the transposed one in columns: "N" where its rows are contiguous.
+        b_flag, a_flag = (78 if step == 1 else 84 for step in (self.b_n, self.a_k))
+        ldb, lda = max(self.b_k, self.b_n), max(self.a_m, self.a_k)
+        one, zero = s.const(kind, 1.0).text, s.const(kind, 0.0).text
+        arguments = [
+            cell(str(b_flag), "i8"), cell(str(a_flag), "i8"), cell(str(self.n), "i32"), cell(str(self.m), "i32"),
+            cell(str(self.k), "i32"), cell(one, s.ty(kind)), f"ptr {b}", cell(str(ldb), "i32"), f"ptr {a}",
+            cell(str(lda), "i32"), cell(zero, s.ty(kind)), f"ptr %p{product}", cell(str(self.n), "i32"),
+        ]  # fmt: skip
+        s.line(f"call void %p{function}({', '.join(arguments)})")
+        with self.loop(self.m) as i:
+            j = 0
+            for w, count, active in self.runs():
+                with self.loop(count * w * self.lanes, w * self.lanes) as jj:
+                    at = self.offset([(jj, 1), (str(j), 1)]) if j else jj
+                    row = self.near(f"%p{product}", kind, 0, [(i, self.n), (at, 1)])
+                    masks = [self.b.mask(active) if active is not None and x == w - 1 else None for x in range(w)]
+                    acc = [self.b.load(self.near(row, kind, x * self.lanes), kind, masks[x]) for x in range(w)]
+                    self.finish_tile([acc], i, at, active)
+                j += count * w * self.lanes
 
     # -- blocks ----------------------------------------------------------------------------------------------------
 
@@ -295,8 +345,8 @@ class _Gemm(Packing):
         if self.packs_b:
             widths = [(self.nv, panels - 1), (self.vectors - (panels - 1) * self.nv, 1)]
         else:
-            wide = self.vectors - panels * (self.nv - 1)
-            widths = [(self.nv, wide), (self.nv - 1, panels - wide)]
+            narrow, wider = divmod(self.vectors, panels)
+            widths = [(narrow + 1, wider), (narrow, panels - wider)]
         active = self.n % self.lanes
         widths = [(w, count) for w, count in widths if w and count]
         if active:

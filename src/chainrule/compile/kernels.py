@@ -47,7 +47,11 @@ class Kernels:
             if name is None:
                 name = self.bodies[kernel.body] = f"k{len(self.bodies)}"
                 self.module.functions.append(f"define internal void @{name}{kernel.body}")
-            order = [None if root is None else pairs.index((root, offset)) for root, offset in kernel.params]
+            # Scratch memory, and a library's function, are not the group's.
+            order = [
+                None if root is None or (root, offset) not in pairs else pairs.index((root, offset))
+                for root, offset in kernel.params
+            ]
             self.known[key] = name, kernel, order
             return name, kernel
         name, kernel, order = found

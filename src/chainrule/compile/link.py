@@ -19,7 +19,7 @@ from ..core import threads
 from ..core.op import registry
 from ..errors import OpError
 from ..graph.program import Instr, Program, Value
-from . import native, workers
+from . import blas, native, workers
 from .decompose import Check
 from .driver import DATA, checker, driver, entry
 from .gemm import packed_tile
@@ -154,7 +154,8 @@ class Step:
         for v in self.program.constants:
             self.slots[v] = len(self.slots)
         self.late = [(m, v) for m, v in self.plan.copies if not self.is_plain(m)]
-        self.slots["fork"], self.slots["pool"] = len(self.slots), len(self.slots) + 1
+        for word in ("fork", "pool", *blas.ENTRIES.values()):
+            self.slots[word] = len(self.slots)
         module.functions.append(driver(self, module))
         words = ("yes", "no", "clock", "watched", "array type", "threads")
         for name in (*words, *(("dtype", v) for v in self.program.inputs)):
@@ -243,6 +244,9 @@ class Step:
         self.yes, self.no = object(), object()
         self.table[self.slots["yes"]], self.table[self.slots["no"]] = id(self.yes), id(self.no)
         self.table[self.slots["array type"]] = id(np.ndarray)
+        if blas.choice() != "own":
+            for kind, word in blas.ENTRIES.items():
+                self.table[self.slots[word]] = blas.address(blas.choice(), kind)
         self.table[self.slots["threads"]] = threads.cell.ctypes.data
         if any(len(parts) > 1 for parts in self.kernels):
             pool = workers.pool()

@@ -61,8 +61,8 @@ def split(group: Group, parts: int) -> list[Part] | None:
     if any(level == "end" for level in group.level.values()):
         return None  # sums over the rows would need sums of sums
     rows = group.shape[0]
-    if group.split == 0 or rows < parts:
-        return None
+    if group.split == 0 or rows < 2 * parts:
+        return None  # a part of one row would have an axis less
     cuts = [rows * p // parts for p in range(parts + 1)]
     out = [_part(group, low, high) for low, high in pairwise(cuts)]
     return None if any(p is None for p in out) else [p for p in out if p is not None]
