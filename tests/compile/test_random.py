@@ -113,3 +113,22 @@ def test_random_programs(example):
                 slack = 8 * np.abs(e.astype(np.float64) - x) + scale * (3e-5 if dtype == np.float32 else 1e-11)
                 fine = (np.abs(g.astype(np.float64) - e) <= slack) | (g == e) | (np.isnan(g) & np.isnan(e))
             assert fine.all(), (g, e)
+
+
+def test_what_reads_arrays_without_entries():
+    for f, shape in [
+        (lambda t: torch.autograd.grad((t * 0.1 + 1).prod(-1).sum(), t)[0], (1,)),
+        (lambda t: torch.nn.functional.pad(t[:0], (1, 2), value=1.5), (3,)),
+        (lambda t: torch.cat([t[:0], t, t[2:2]]), (4,)),
+        (lambda t: t.index_select(0, torch.zeros(0, dtype=torch.int64)).sum() + t, (2, 3)),
+    ]:
+        x = np.arange(1, 1 + np.prod(shape), dtype=np.float32).reshape(shape)
+
+        def g(t, f=f):
+            with torch.enable_grad():
+                return f(wrap(t._array, None, True)).detach()
+
+        program, (expected,) = record(g, [x])
+        for fuse in (True, False):
+            (got,), _ = run(program, [x], fuse=fuse)
+            np.testing.assert_allclose(got, expected, rtol=1e-6)

@@ -396,7 +396,7 @@ def build(program: Program) -> tuple[list[Node], Storage, list[Check]]:
             )  # fmt: skip
         for o in instr.outs:
             storage.own(o)
-        if node is not None and any(isinstance(a, Access) and 0 in a.root.shape for a in node.args):
+        if node is not None and op.name not in ("cat", "stack") and any(0 in v.shape for v in instr.values):
             node = None  # there is no memory to read: NumPy knows what comes of nothing
         if node is None:
             why = f"{op.name} has no native form" if op.name not in scalar.FORMS else f"{op.name} on {out.dtype.name}"
