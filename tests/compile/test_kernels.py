@@ -34,7 +34,18 @@ def test_products_in_every_layout(m, k, n, dtype, layout):
 
 
 @pytest.mark.parametrize(
-    ("m", "k", "n"), [(301, 700, 257), (64, 1030, 100), (50, 390, 640), (601, 130, 33), (97, 65, 128)]
+    ("m", "k", "n"),
+    [
+        (301, 700, 257),
+        (64, 1030, 100),
+        (50, 390, 640),
+        (601, 130, 33),
+        (97, 65, 128),
+        (1, 200, 300),
+        (3, 260, 300),
+        (16, 512, 300),
+        (30, 250, 301),
+    ],
 )
 @pytest.mark.parametrize("batch", [(), (2,)])
 @pytest.mark.parametrize("layout", ["nn", "nt", "tn", "tt"])

@@ -86,6 +86,8 @@ class _Gemm(Packing):
         self.kind = node.compute
         super().__init__(module, vector_bytes // SIZE[self.kind])
         self.group, self.keep, self.node = group, keep, node
+        self.finish_with = self.finish_tile
+        self.dot_with = self.finish_dot
         self.scratch = 0
 
     def unsqueeze(self, strides: tuple[int, ...]) -> list[int]:
@@ -130,13 +132,14 @@ class _Gemm(Packing):
             self.b_k == 1 or self.k == 1)  # fmt: skip
         ready = "tile" in node.params
         library = not ready and self.by_library(b_rows)
+        swapped = not (ready or library or self.batch) and self.few_rows()
         if library:
             self.mr, self.nv, self.dots = 1, min(4, self.vectors), False
             self.packs_b = False
         elif ready:
             self.dots = False
             self.choose_packed()
-        elif not self.dots:
+        elif not self.dots and not swapped:
             self.choose_blocks(bool(self.batch) and not any(b_rows[:-1]))
         # B that serves a whole batch of A is packed once.
         packed = self.packs_b and not self.by_panel and len(self.k_blocks) == 1 and not any(b_rows[:-1])
@@ -150,6 +153,8 @@ class _Gemm(Packing):
                 o.base = self.at(o.param, o.kind, index, o.rows[:-1])
             if library:
                 self.emit_library(a_base, b_base)
+            elif swapped:
+                self.emit_swapped(a_base, b_base)
             elif self.dots:
                 self.emit_dots(a_base, b_base)
             else:
@@ -201,16 +206,81 @@ class _Gemm(Packing):
             cell(str(lda), "i32"), cell(zero, s.ty(kind)), f"ptr %p{product}", cell(str(self.n), "i32"),
         ]  # fmt: skip
         s.line(f"call void %p{function}({', '.join(arguments)})")
+        self.finish_rows(f"%p{product}", self.n, 1)
+
+    def finish_rows(self, product: str, row: int, column: int) -> None:
+        """Elementwise work on a product that is in memory, whose rows and columns are that many entries apart."""
+        kind, lanes, v = self.kind, self.lanes, self.b
+
+        def read(base: str, active: int | None) -> Val:
+            if column == 1:
+                return v.load(base, kind, None if active is None else v.mask(active))
+            out = Val(kind, "zeroinitializer")
+            for lane in range(lanes if active is None else active):
+                x = self.s.load(self.near(base, kind, lane * column), kind)
+                text = f"insertelement {v.ty(kind)} {out.text}, {self.s.ty(kind)} {x.text}, i64 {lane}"
+                out = v.put(kind, text)
+            return out
+
         with self.loop(self.m) as i:
             j = 0
             for w, count, active in self.runs():
-                with self.loop(count * w * self.lanes, w * self.lanes) as jj:
+                with self.loop(count * w * lanes, w * lanes) as jj:
                     at = self.offset([(jj, 1), (str(j), 1)]) if j else jj
-                    row = self.near(f"%p{product}", kind, 0, [(i, self.n), (at, 1)])
-                    masks = [self.b.mask(active) if active is not None and x == w - 1 else None for x in range(w)]
-                    acc = [self.b.load(self.near(row, kind, x * self.lanes), kind, masks[x]) for x in range(w)]
+                    start = self.near(product, kind, 0, [(i, row), (at, column)])
+                    acc = [
+                        read(self.near(start, kind, x * lanes * column), active if x == w - 1 else None)
+                        for x in range(w)
+                    ]
                     self.finish_tile([acc], i, at, active)
-                j += count * w * self.lanes
+                j += count * w * lanes
+
+    # -- few rows, a large transposed B: a small batch through a wide layer -----------------------------------------
+
+    def few_rows(self) -> bool:
+        """Whether to compute Cᵀ = Bᵀ Aᵀ instead: the few rows of A fit the lanes, and B is read once, as it lies."""
+        size = SIZE[self.kind]
+        return 1 <= self.m <= 4 * self.lanes and self.b_k == 1 and self.n * self.k * size >= 128 * 1024 and self.n > 48
+
+    def emit_swapped(self, a: str, b: str) -> None:
+        m, n = self.m, self.n
+        strides = self.a_m, self.a_k, self.b_k, self.b_n
+        self.m, self.n, self.a_m, self.a_k, self.b_k, self.b_n = n, m, self.b_n, self.b_k, self.a_k, self.a_m
+        self.vectors = -(-m // self.lanes)
+        width = self.vectors * self.lanes
+        product = f"%p{self.reserve(n * width)}"
+        registers = native.vector_registers()
+        self.nv = self.vectors
+        self.mr = min(14, (registers - self.nv - 1) // self.nv)
+        self.packs_a, self.packs_b, self.by_panel, self.rows = False, True, True, n
+        blocks = -(-self.k * width * SIZE[self.kind] // PANEL_BYTES)
+        even = [c for c in range(blocks, blocks + 3) if self.k % (4 * c) == 0]
+        step = self.k // even[0] if even else min(self.k, -(-self.k // (4 * blocks)) * 4)
+        self.k_blocks = [(k0, min(step, self.k - k0)) for k0 in range(0, self.k, step)]
+
+        def keep(acc: list[list[Val]], i: str, j: str, active: int | None) -> None:
+            start = self.near(product, self.kind, 0, [(i, width), (j, 1)])
+            for y, row in enumerate(acc):
+                for x, value in enumerate(row):
+                    self.b.store(value, self.near(start, self.kind, y * width + x * self.lanes))
+
+        if m < self.lanes // 2 and self.b_k == 1:
+            self.dot_with = lambda dot, i, j: self.s.store(dot, self.near(product, self.kind, j, [(i, width)]))
+            self.emit_dots(b, a)
+            self.dot_with = self.finish_dot
+        else:
+            self.packed_b = self.reserve(step * width)
+            if len(self.k_blocks) > 1:
+                self.partial = self.reserve(n * width)
+            self.finish_with = keep
+            self.emit_blocks(b, a, False)
+            self.finish_with = self.finish_tile
+
+        self.m, self.n = m, n
+        self.a_m, self.a_k, self.b_k, self.b_n = strides
+        self.vectors = -(-n // self.lanes)
+        self.mr, self.nv, self.packs_b = 1, min(4, self.vectors), False
+        self.finish_rows(product, 1, width)
 
     # -- blocks ----------------------------------------------------------------------------------------------------
 
@@ -232,6 +302,9 @@ class _Gemm(Packing):
         wide = self.k * self.n * size  # bytes of B
         # Packing costs about what a few rows of the product do.
         large = self.m >= 48 and self.n > lanes and self.k >= 64 and wide > 16 * 1024
+        # Rows of a large B that are far apart share cache sets: copied, they are read once even for few rows of A.
+        far = self.b_n == 1 and wide > 256 * 1024 and self.b_k * size >= 1024
+        large = large or (far and self.m > 6)
         self.packs_b = self.n > 1 and (self.b_n != 1 or large)
         if large:
             self.mr, self.nv = large_tile(self.m, registers)
@@ -241,6 +314,8 @@ class _Gemm(Packing):
         blocks = 1
         if large or self.k > 384:
             blocks = -(-self.k * min(self.nv, self.vectors) * lanes * size // PANEL_BYTES)
+        if far and not large:
+            blocks = -(-self.k // 16)  # rows of B far apart: a few at a time, each read on and on
         # Blocks of the same length share their code.
         even = [n for n in range(blocks, blocks + 3) if self.k % (4 * n) == 0]
         step = self.k // even[0] if even else min(self.k, -(-self.k // (4 * blocks)) * 4)
@@ -347,15 +422,15 @@ class _Gemm(Packing):
         else:
             narrow, wider = divmod(self.vectors, panels)
             widths = [(narrow + 1, wider), (narrow, panels - wider)]
+        out: list[tuple[int, int, int | None]] = [(w, count, None) for w, count in widths if w and count]
+        if len(out) == 2 and out[0][0] == out[1][0]:
+            out = [(out[0][0], out[0][1] + out[1][1], None)]
         active = self.n % self.lanes
-        widths = [(w, count) for w, count in widths if w and count]
         if active:
-            w, count = widths[-1]
-            widths[-1] = (w, count - 1)
-            return [(w, count, None) for w, count in widths if count] + [(w, 1, active)]
-        if len(widths) == 2 and widths[0][0] == widths[1][0]:
-            return [(widths[0][0], widths[0][1] + widths[1][1], None)]
-        return [(w, count, None) for w, count in widths]
+            w, count, _ = out.pop()
+            out += [(w, count - 1, None)] if count > 1 else []
+            out.append((w, 1, active))
+        return out
 
     def panel(self, b: str, at: str, kc: int, columns: int) -> str:
         """Where the panel of the columns from ``at`` on is: a packed one is kc rows of a panel's width."""
@@ -462,10 +537,10 @@ class _Gemm(Packing):
                 return
             v.line(f"br label %{done}")
             self.start(end)
-            self.finish_tile(acc, i, j, active)
+            self.finish_with(acc, i, j, active)
             self.goto(done)
             return
-        self.finish_tile(acc, i, j, active)
+        self.finish_with(acc, i, j, active)
 
     def finish_tile(self, acc: list[list[Val]], i: str, j: str, active: int | None) -> None:
         """Elementwise work on a tile, and its stores."""
@@ -543,28 +618,37 @@ class _Gemm(Packing):
         """Each entry as a dot product of contiguous rows, in vectors along k."""
         v, s, kind, lanes = self.b, self.s, self.kind, self.lanes
         whole, rest = divmod(self.k, lanes)
+        # Several sums under way, so that none waits for the one before.
+        several = 4 if whole >= 8 and self.n <= 4 else 1
         name = f"@llvm.vector.reduce.fadd.{v.suffix(kind)}"
         self.module.declare(name, f"declare {s.ty(kind)} {name}({s.ty(kind)}, {v.ty(kind)})")
         with self.loop(self.m) as i:
             a_row = self.near(a, kind, 0, [(i, self.a_m)])
             for j in range(self.n):
-                cell = self.alloca(kind, lanes)
-                v.line(f"store {v.ty(kind)} zeroinitializer, ptr {cell}, align 64")
+                cells = [self.alloca(kind, lanes) for _ in range(several)]
+                for cell in cells:
+                    v.line(f"store {v.ty(kind)} zeroinitializer, ptr {cell}, align 64")
 
-                def step(k: str, mask: str | None, cell: str = cell, j: int = j, a_row: str = a_row) -> None:
-                    x = v.load(self.near(a_row, kind, 0, [(k, 1)]), kind, mask)
-                    y = v.load(self.near(b, kind, j * self.b_n, [(k, 1)]), kind, mask)
-                    old = v.put(kind, f"load {v.ty(kind)}, ptr {cell}, align 64")
-                    v.line(f"store {v.ty(kind)} {v.fma(x, y, old).text}, ptr {cell}, align 64")
+                def step(k: str, u: int, mask: str | None, j: int = j, cells: list[str] = cells) -> None:
+                    x = v.load(self.near(a_row, kind, u * lanes, [(k, 1)]), kind, mask)
+                    y = v.load(self.near(b, kind, j * self.b_n + u * lanes, [(k, 1)]), kind, mask)
+                    old = v.put(kind, f"load {v.ty(kind)}, ptr {cells[u]}, align 64")
+                    v.line(f"store {v.ty(kind)} {v.fma(x, y, old).text}, ptr {cells[u]}, align 64")
 
-                if whole:
-                    with self.loop(whole * lanes, lanes) as k:
-                        step(k, None)
+                even = whole // several * several
+                if even:
+                    with self.loop(even * lanes, several * lanes) as k:
+                        for u in range(several):
+                            step(k, u, None)
+                for n in range(even, whole):
+                    step(str(n * lanes), 0, None)
                 if rest:
-                    step(str(whole * lanes), v.mask(rest))
-                total = v.put(kind, f"load {v.ty(kind)}, ptr {cell}, align 64")
-                dot = s.put(kind, f"call reassoc {s.ty(kind)} {name}({s.ty(kind)} -0.0, {v.ty(kind)} {total.text})")
-                self.finish_dot(dot, i, j)
+                    step(str(whole * lanes), 0, v.mask(rest))
+                parts = [Val(kind, v.put(kind, f"load {v.ty(kind)}, ptr {cell}, align 64").text) for cell in cells]
+                while len(parts) > 1:
+                    parts = [v.add(p, q) for p, q in zip(parts[::2], parts[1::2], strict=True)]
+                start = f"{s.ty(kind)} -0.0, {v.ty(kind)} {parts[0].text}"
+                self.dot_with(s.put(kind, f"call reassoc {s.ty(kind)} {name}({start})"), i, j)
 
     def finish_dot(self, dot: Val, i: str, j: int) -> None:
         s = self.s

@@ -203,7 +203,8 @@ class Step:
     def profile(self, inputs: list[Any], outputs: list[Any], repeats: int = 20) -> list[float]:
         """Cycles that each group takes, as medians over repeated runs (which are real runs: state changes)."""
         module = Module()
-        module.globals, module.declared, module.functions = (type(x)(x) for x in self.kernel_text)
+        text, declared, functions = self.kernel_text
+        module.globals, module.declared, module.functions = list(text), dict(declared), list(functions)
         module.functions.append(driver(self, module, clock=True))
         module.functions.append(entry(self))
         module.functions.append(_ATTRIBUTES)
