@@ -1,8 +1,7 @@
-"""What a check costs. The limits are the promised ones; measured figures are far below them."""
+"""What a check costs, in forward passes and memory; how long that takes is measured in benchmarks/."""
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 
 import numpy as np
@@ -11,6 +10,11 @@ import chainrule as torch
 import chainrule.check as check
 from chainrule import nn
 
+SAMPLED = 600
+"""Forward passes of a sampled check of six parameters: 509 when this was written."""
+FULL = 5
+"""Forward passes for each entry of a full check: a difference at several steps, 4.1 when this was written."""
+
 
 def network():
     torch.manual_seed(0)
@@ -18,24 +22,28 @@ def network():
     return net, torch.randn(32, 64), torch.tensor(np.random.default_rng(0).integers(0, 10, 32))
 
 
-def test_sampled_check_of_a_64_64_32_10_mlp_takes_less_than_0_3_s():
-    net, x, y = network()
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        report = check(net, (), data=(x,), loss=(nn.CrossEntropyLoss(), y))
-        times.append(time.perf_counter() - start)
-    assert report.ok
-    assert min(times) < 0.3
+def counted(net):
+    """A list that grows with every forward pass."""
+    passes = []
+    net.register_forward_hook(lambda *_: passes.append(1))
+    return passes
 
 
-def test_full_check_of_7000_parameters_takes_less_than_10_s():
+def test_a_sampled_check_of_a_64_64_32_10_mlp_takes_few_forward_passes():
     net, x, y = network()
-    start = time.perf_counter()
+    passes = counted(net)
+    assert check(net, (), data=(x,), loss=(nn.CrossEntropyLoss(), y)).ok
+    assert len(passes) <= SAMPLED
+
+
+def test_a_full_check_takes_a_few_forward_passes_per_parameter():
+    net, x, y = network()
+    passes = counted(net)
     report = check(net, (), data=(x,), loss=(nn.CrossEntropyLoss(), y), full=True)
     assert report.ok
-    assert sum(p.checked for p in report.parameters) == 64 * 64 + 64 + 64 * 32 + 32 + 32 * 10 + 10
-    assert time.perf_counter() - start < 10
+    count = 64 * 64 + 64 + 64 * 32 + 32 + 32 * 10 + 10
+    assert sum(p.checked for p in report.parameters) == count
+    assert len(passes) <= FULL * count
 
 
 def test_memory_stays_within_a_few_times_the_functions_own():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tests.compile.programs import record
 
+import chainrule.linalg  # noqa: F401 - its ops are registered when they are first needed
 from chainrule.compile import nodes, passes
 from chainrule.compile.decompose import decompose
 from chainrule.compile.link import prepare
@@ -11,7 +12,10 @@ from chainrule.core.op import registry
 
 ORDER = "sorting and order statistics: NumPy's algorithms, no arithmetic to fuse"
 VALUES = "the shape of the result depends on values"
+LAPACK = "cholesky det eigh inv logabsdet lu_factor matrix_exp pinv qr signdet solve solve_triangular svd".split()
 NUMPY = {
+    **dict.fromkeys(LAPACK, "LAPACK's"),
+    "permute_rows": "the order is LAPACK's pivots",
     "argsort": ORDER, "sort_index": ORDER, "kth_index": ORDER, "median_index": ORDER, "mode_index": ORDER,
     "searchsorted": ORDER, "bincount": ORDER, "histogram_counts": ORDER, "cummax_index": ORDER, "cummin_index": ORDER,
     "nonzero": VALUES, "take_mask": VALUES, "put_mask": VALUES, "set_mask": VALUES,
