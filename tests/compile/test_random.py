@@ -132,3 +132,38 @@ def test_what_reads_arrays_without_entries():
         for fuse in (True, False):
             (got,), _ = run(program, [x], fuse=fuse)
             np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_what_only_an_array_without_entries_reads():
+    def written(t):
+        copy = t.clone()
+        copy[0] = copy[0] * 2 + 1
+        return copy
+
+    for f in [
+        written,
+        torch.exp,
+        lambda t: torch.cat([t * 2, t + 1]),
+        lambda t: torch.cat([torch.cat([t * 2, t]).exp(), t]),
+        lambda t: torch.stack([t * 2, t + 1])[0],
+        lambda t: t @ t.T,
+        lambda t: t.sum(0, keepdim=True),
+        lambda t: t.cumsum(0),
+        lambda t: t.flip(0),
+        lambda t: t[torch.tensor([1, 0])],
+        lambda t: torch.nn.functional.pad(t, (1, 2)),
+        lambda t: torch.nn.functional.max_pool2d(t[None, None], 2)[0, 0],
+        lambda t: t.sort(0).values,
+    ]:
+        x = np.arange(1, 10, dtype=np.float32).reshape(3, 3)
+        for read, names in [
+            (lambda nothing, t: (nothing * 2, t * 3), ["mul"]),
+            (lambda nothing, t: (torch.cat([nothing[:1], t[:1]], 1), nothing.sum() + t), ["add", "cat", "sum"]),
+        ]:
+            program, expected = record(lambda t, f=f, read=read: read(f(t)[:, :0], t), [x])
+            for fuse in (True, False):
+                got, step = run(program, [x], fuse=fuse)
+                for a, b in zip(got, expected, strict=True):
+                    np.testing.assert_array_equal(a, b)
+                # Nothing of what the empty array was cut from is computed.
+                assert sorted(node.name for group in step.groups for node in group.nodes) == names

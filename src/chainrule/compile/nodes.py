@@ -122,11 +122,11 @@ class Storage:
         """Make the output of a view op an alias; False where the view cannot be expressed by strides."""
         source = instr.args[0]
         root, offset, strides = self.refs[source]
-        # A byte per entry stands for the real memory; nothing is read.
-        base = np.lib.stride_tricks.as_strided(np.zeros(1, np.int8), source.shape, strides, writeable=False)
-        if math.prod(source.shape) == 0:
+        if math.prod(instr.outs[0].shape) == 0:
             self.own(instr.outs[0])
             return True
+        # A byte per entry stands for the real memory; nothing is read.
+        base = np.lib.stride_tricks.as_strided(np.zeros(1, np.int8), source.shape, strides, writeable=False)
         name = instr.op.name
         try:
             if name in ("reshape", "view"):
@@ -141,7 +141,7 @@ class Storage:
             return False
         start = out.__array_interface__["data"][0] - base.__array_interface__["data"][0]
         ends = [(n - 1) * s for n, s in zip(source.shape, strides, strict=True)]
-        if math.prod(out.shape) and not sum(min(e, 0) for e in ends) <= start <= sum(max(e, 0) for e in ends):
+        if not sum(min(e, 0) for e in ends) <= start <= sum(max(e, 0) for e in ends):
             return False
         self.refs[instr.outs[0]] = (root, offset + start, tuple(out.strides))
         return True
@@ -354,6 +354,18 @@ def _at_home(node: Node, storage: Storage, placed: set[Value]) -> None:
     node.args, node.params = args, {**node.params, "parts": parts}
 
 
+def _needed(nodes: list[Node], program: Program, storage: Storage) -> list[Node]:
+    """Leave out what no node reads. The program had a reader for it; but one without entries became no work at all, and
+    memory is planned only for what is read: a kernel that writes for nobody would have nowhere to write to."""
+    wanted = {storage.refs[v][0] for v in (*program.outputs, *(v for _, v in program.updates))}
+    found: list[Node] = []
+    for node in reversed(nodes):
+        if not wanted.isdisjoint(node.outs):
+            found.append(node)
+            wanted.update(node.reads)
+    return found[::-1]
+
+
 def build(program: Program) -> tuple[list[Node], Storage, list[Check]]:
     """Every instruction as a node, in program order, views dissolved; and what has to be checked before each run."""
     from .images import images  # these build on the descriptions here
@@ -404,7 +416,9 @@ def build(program: Program) -> tuple[list[Node], Storage, list[Check]]:
             node.reads = tuple(storage.refs[a][0] for a in instr.args if isinstance(a, Value))
         else:
             node.reads = tuple({a.root: None for a in node.args if isinstance(a, Access)})
-        if op.name in ("cat", "stack") and node.kind == "join" and all(out is not v for _, v in program.updates):
-            _at_home(node, storage, placed)
         nodes.append(node)
+    nodes = _needed(nodes, program, storage)
+    for node in nodes:
+        if node.name in ("cat", "stack") and node.kind == "join" and all(node.out is not v for _, v in program.updates):
+            _at_home(node, storage, placed)
     return nodes, storage, ranges.checks
