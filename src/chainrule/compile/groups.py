@@ -20,6 +20,8 @@ PRODUCTS = ("matmul", "conv", "pool")
 """Kinds of nodes whose kernel carries out elementwise work on its result."""
 SMALL = 256
 """Elementwise work on so few entries shares a loop with any other of its shape: that saves calls."""
+MOST = 96
+"""Nodes of a group from which on nothing joins it that has no value in common with it: LLVM's time grows faster."""
 ALONE = ("call", "join", "pack", "conv_weight", "max_pool", "indexed", "scan")
 """Kinds of nodes that have a group to themselves."""
 
@@ -284,6 +286,7 @@ def make_groups(nodes: list[Node], targets: dict[Value, Value], fuse: bool = Tru
                 group = groups[i]
                 related = any(v in group.made or (v in group.read and math.prod(v.shape) > 1) for v in node.reads)
                 alike = group.kind == "loop" and group.shape == node.shape and node.kind == "ew"
+                alike = alike and len(group.nodes) < MOST
                 if not related and not (alike and (small or any(strand.get(n) is strand[node] for n in group.nodes))):
                     continue
                 if _join(node, group):

@@ -55,6 +55,11 @@ class Operands(Nest):
         shape = g.shape
         k = len(shape) if g.split is None else g.split
         self.schedule()
+        last_use: dict[Value, int] = {}  # the last phase in which entries are read
+        for node in g.nodes:
+            for a in node.args if self.level_of(node) == "full" else ():
+                if isinstance(a, Access):
+                    last_use[a.root] = max(last_use.get(a.root, -1), self.phase_of_node(node))
         for node in g.nodes:
             level = self.level_of(node)
             domain = shape if level == "full" else shape[:k]
@@ -72,10 +77,7 @@ class Operands(Nest):
             kind = kind_of(out.dtype)
             assert kind is not None
             if made == "full":
-                needed_later = any(
-                    self.phase_of_node(n) > self.phase[out] and self.level_of(n) == "full" and self.uses(n, out)
-                    for n in g.nodes
-                )
+                needed_later = last_use.get(out, -1) > self.phase[out]
                 if out in self.keep:
                     self.store_of[out] = self.new_arg(Arg(self.param(out, 0), kind, list(contiguous(shape)), "full"))
                 elif needed_later:
@@ -105,9 +107,6 @@ class Operands(Nest):
                 return i
         self.args.append(arg)
         return len(self.args) - 1
-
-    def uses(self, node: Node, value: Value) -> bool:
-        return any(isinstance(a, Access) and a.root is value for a in node.args)
 
     def level_of(self, node: Node) -> str:
         """Whether the node's work is per entry or per row."""
