@@ -13,8 +13,8 @@ from chainrule.nn import functional as F
 cases = {}
 
 
-def case(f):
-    cases[f.__name__] = f
+def case(f, name=""):
+    cases[name or f.__name__] = f
     return f
 
 
@@ -254,6 +254,25 @@ def scalarmix():
     return (
         x * w / 3 + (x > 1) * w - 2**w + w.clamp(-1, 1) + torch.where(x > 1, w, -w) + w.float().double().sum()
     ).sum()
+
+
+T = torch.tensor([0, 2, 1, 2])
+
+
+def logits(f):
+    """Cross-entropy of an expression that has no name."""
+    x, W, b = A(4, 3), P(3, 3), P(3)
+    return F.cross_entropy(f(x, W, b), T)
+
+
+case(lambda: logits(lambda x, W, b: x @ W + b), "logits_sum")
+case(lambda: logits(lambda x, W, b: x @ W + torch.ones(3, 3)[0]), "logits_constant")
+case(lambda: logits(lambda x, W, b: x @ W + torch.tanh(x @ W)), "logits_residual")
+case(lambda: logits(lambda x, W, b: (x @ W + b) / 0.5), "logits_temperature")
+case(lambda: logits(lambda x, W, b: x @ W * 2 + b * 0), "logits_scaled")
+case(lambda: logits(lambda x, W, b: F.linear(x, W.T, b)), "logits_linear")
+case(lambda: logits(lambda x, W, b: x @ (W * 100) + b), "logits_large")
+case(lambda: logits(lambda x, W, b: torch.tanh(x @ W) @ W + b), "logits_hidden")
 
 
 @pytest.mark.parametrize("name", sorted(cases))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 import importlib.util
 import os
 import sys
@@ -44,9 +45,7 @@ def address(name: str, kind: str) -> int:
     """Where the library's ``sgemm`` (``f32``) or ``dgemm`` (``f64``) is, with Fortran's arguments."""
     function = "sgemm" if kind == "f32" else "dgemm"
     if name == "openblas":
-        from scipy.linalg import cython_blas
-
-        capsule = cython_blas.__pyx_capi__[function]
+        capsule = importlib.import_module("scipy.linalg.cython_blas").__pyx_capi__[function]
         get_name, get = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
         get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
         get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]

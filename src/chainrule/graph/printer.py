@@ -270,12 +270,19 @@ def _cross_entropy(p: Printer, instr: Instr) -> list[tuple[str, str]] | None:
         return None
     if divisor not in p.like_number or not isinstance(target, Value) or target not in p.names:
         return None
-    z, y = ast.unparse(p.argument(x)), p.names[target]
+    logits, y = p.argument(x), p.names[target]
+    first: list[tuple[str, str]] = []
+    if isinstance(logits, ast.Name):
+        z = logits.id
+    else:  # an expression has to be computed once, and in brackets
+        z = p.fresh("z")
+        first.append((f"{z} = {ast.unparse(logits)}", f"{x.shape}  the logits"))
     n, s, e = p.names.setdefault(divisor, p.fresh("n")), p.fresh("s"), p.fresh("e")
     probs = p.names.setdefault(probability, p.fresh("p"))
     name = p.named(loss, "loss")
     classes = x.shape[1]
     lines = [
+        *first,
         (f"{n} = len({z})", "the batch"),
         (f"{s} = {z} - {z}.max(axis=1, keepdims=True)", "softmax does not change, and exp cannot overflow"),
         (f"{e} = np.exp({s})", ""),
@@ -307,7 +314,9 @@ def _view_scatter(p: Printer, instr: Instr) -> list[tuple[str, str]] | None:
     part = Value(v.shape, v.dtype)
     view = Instr(op, (out,), dict(params), (part,))
     value = ast.unparse(p.argument(v))
-    lines = [(f"{name} = {ast.unparse(p.argument(x))}.copy()", p.notes.get(out, ""))]
+    source = p.argument(x)
+    text = ast.unparse(source)
+    lines = [(f"{name} = {text if isinstance(source, ast.Name) else f'({text})'}.copy()", p.notes.get(out, ""))]
     lines.append((f"{ast.unparse(p.expression(view))}[...] = {value}", "the part that was written in place"))
     return lines
 
