@@ -167,7 +167,7 @@ def test_benchmark(lib):
     one, many = timer.timeit(50), timer.blocked_autorange(min_run_time=0.02)
     assert one.number_per_run == 50
     assert len(one.times) == 1
-    assert len(many.times) > 1
+    assert many.number_per_run * sum(many.times) >= 0.02  # as long as it was asked to run
     assert 0 < min(many.times) <= many.median <= max(many.times)
     assert many.mean > 0
     assert many.iqr >= 0
