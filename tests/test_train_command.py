@@ -330,3 +330,70 @@ def test_info():
     facts = json.loads(run("info", "--json"))
     assert facts["packages"]["numpy"] == np.__version__
     assert "blas" in run("info")
+
+
+def _csv(file: Path, header: str, rows: object) -> Path:
+    lines = [",".join(str(cell) for cell in row) for row in rows]  # type: ignore[attr-defined]
+    file.write_text("\n".join([header, *lines]) + "\n")
+    return file
+
+
+def test_a_table_of_constants_is_no_mistake_of_the_network(tmp_path):
+    """Batch norm of equal rows is 0, so every relu sits on its kink: the rules are then checked beside that point."""
+    file = _csv(tmp_path / "same.csv", "a,b,kind", [(3, 3, i % 2) for i in range(40)])
+    out = run("train", file, "--dry-run", "--hidden", "8")
+    assert "dL/dw is right" in out
+    assert "the loss bends (units sit exactly on a kink), so rows and weights were moved" in out
+
+
+def test_four_rows_under_batch_norm_are_verified_beside_them(tmp_path):
+    file = _csv(tmp_path / "four.csv", "a,b,y", [(1, 2, 1.5), (2, 1, 2.5), (3, 4, 3.1), (4, 3, 4.7)])
+    out = run("train", file, "--dry-run")
+    assert "dL/dw is right" in out
+    assert "the loss is too flat to be measured, so rows and weights were moved" in out
+
+
+def test_a_wrong_gradient_is_found_on_a_table_of_constants_too():
+    import chainrule as torch
+    from chainrule.training.config import TrainConfig
+    from chainrule.training.model import build
+    from chainrule.training.verify import verify
+
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx, g):
+            return 1.9 * ctx.saved_tensors[0] * g
+
+    model = build(2, 1, TrainConfig(hidden=(8,)))
+    x, y = np.zeros((28, 2), np.float32), np.ones((28, 1), np.float32)
+    right = verify(model, lambda out, target: ((out - target) * (out - target)).mean(), x, y)
+    wrong = verify(model, lambda out, target: Square.apply(out - target).mean(), x, y)
+    assert (right.verdict, wrong.verdict) == ("PASS", "FAIL")
+
+
+def test_the_deviation_shown_is_the_one_that_was_judged(tmp_path):
+    """Relative to a derivative of 0 any rounding is large; as a part of what the error allows it stays below 1."""
+    out = json.loads(run("train", "digits", "--dry-run", "--json", "--hidden", "8"))
+    parts = [p["allowed"] for p in out["verification"]["parameters"]]
+    assert 0 < max(parts) < 1
+    assert f"largest deviation: {max(parts):.2g} of what" in run("train", "digits", "--dry-run", "--hidden", "8")
+
+
+def test_time_left_does_not_count_the_first_steps(monkeypatch, capsys):
+    from chainrule.cli import progress
+
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: clock[0])
+    shown = progress.Plain(epochs=11, metric="accuracy")
+    for epoch in range(1, 4):
+        for step in range(5):
+            clock[0] += 100 if (epoch, step) in ((1, 0), (1, 4)) else 1  # two sizes of batches are compiled
+            shown.batch({"epoch": epoch})
+        shown.epoch({"epoch": epoch, "loss": 1.0, "grad_norm": 1.0, "lr": 0.1, "samples_per_s": 10.0})
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[-1] for line in lines] == ["50 s left", "45 s left", "40 s left"]

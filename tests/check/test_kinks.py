@@ -84,3 +84,11 @@ def test_relu_network_with_a_preactivation_of_exactly_0():
 
     report = check(f, np.array([1.0, 1.0]), grad=lambda w: X.T @ ((X @ w) > 0))
     assert report.ok, str(report)
+
+
+def test_kinks_that_meet_accuse_nobody():
+    """Backward takes 0 at both relus, the slopes are 1 and 3: no subgradient, and yet no op is wrong."""
+    report = check(lambda x: (3 * torch.relu(x) - torch.relu(-x)).sum(), np.array([0.0, 1.0]))
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "has no derivative there; every op by itself is right" in str(report)
+    assert "check at a point beside it" in str(report)

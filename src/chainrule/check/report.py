@@ -40,6 +40,8 @@ class ParameterResult:
     size: int
     worst: float
     """The largest |analytic − numeric| relative to the parameter's largest numeric derivative."""
+    allowed: float = 0.0
+    """The largest |analytic − numeric| as a part of what the numeric derivative's own error allows: above 1 is wrong."""
 
 
 @dataclass(slots=True)
@@ -215,6 +217,7 @@ class Report:
                     "checked": p.checked,
                     "size": p.size,
                     "worst": _number(p.worst),
+                    "allowed": _number(p.allowed),
                 }
                 for p in self.parameters
             ],

@@ -18,7 +18,7 @@ from .diagnosis.rank import mistakes, rank
 from .measure import Entry, Measurement, measure, quiet
 from .problem import Problem, entry_name
 from .report import ParameterResult, Report
-from .verdict import Judgement, Verdict, judge
+from .verdict import Judgement, Verdict, allowed_part, judge
 
 __all__ = ["run"]
 
@@ -78,6 +78,8 @@ def _diagnose(problem: Problem, m: Measurement, j: Judgement) -> tuple[list[Hypo
         j.bad_parameters = list(problem.point)
     if j.bad and all(e.slope.kink for e in j.bad):
         e = j.bad[0]
+        if problem.first_bad is not None and problem.first_bad() is None:
+            return _bends_meet(problem, j)
         cause = Hypothesis(
             "kink",
             f"at a kink, {entry_name(e.name, e.index)} = {e.analytic:.6g} is no subgradient: {e.convention}",
@@ -113,6 +115,28 @@ def _diagnose(problem: Problem, m: Measurement, j: Judgement) -> tuple[list[Hypo
         patterns += [h for h in find_rebuilt(evidence) if not explained & set(h.parameters)]
     ranked = rank(evidence, patterns, repairs)
     return ranked, mistakes(j.bad_parameters, ranked)
+
+
+def _bends_meet(problem: Problem, j: Judgement) -> tuple[list[Hypothesis], list[Hypothesis]]:
+    """Every op is right by itself, and the point sits on several of their kinks at once: nobody's mistake.
+
+    The chain rule multiplies one valid one-sided choice per op (relu′(0) = 0), and the product need not be a subgradient
+    of the whole: relu(x) − relu(−x) is x, and its gradient at 0 comes out as 0, here as in PyTorch.
+    """
+    e = j.bad[0]
+    where = entry_name(e.name, e.index)
+    j.verdict, j.bad_parameters = Verdict.INCONCLUSIVE, []
+    j.reason = f"the function bends at this very point in {where} and has no derivative there; every op by itself is right"
+    cause = Hypothesis(
+        "bends",
+        "several kinks meet at this point",
+        f"in {where} the slope is {e.slope.left:.6g} on the left and {e.slope.right:.6g} on the right; backward picks one "
+        f"side at every op (relu′(0) = 0), which makes {e.analytic:.6g}",
+        "check at a point beside it: add a little noise to the inputs and to parameters that are exactly 0",
+        (),
+        1.0,
+    )
+    return [cause], [cause]
 
 
 def _require_finite(problem: Problem) -> None:
@@ -167,7 +191,13 @@ def _report(
         gap = max((e.gap for e in entries if math.isfinite(e.gap)), default=0.0)
         parameters.append(
             ParameterResult(
-                name, x.shape, name not in j.bad_parameters, len(entries), x.size, gap / top if top else gap
+                name,
+                x.shape,
+                name not in j.bad_parameters,
+                len(entries),
+                x.size,
+                gap / top if top else gap,
+                max((allowed_part(e) for e in entries), default=0.0),
             )
         )
     named: list[tuple[Entry, str]] = []

@@ -16,7 +16,7 @@ from .kinks import hidden_kinks, joint_subgradient
 from .measure import Entry, Measurement
 from .problem import Problem
 
-__all__ = ["Verdict", "Judgement", "judge", "gradient_precision"]
+__all__ = ["Verdict", "Judgement", "allowed_part", "judge", "gradient_precision"]
 
 _SAFETY = 5.0  # the error estimates are of the right order, not bounds
 _CLEAR = 1e-3  # an entry whose error is below this part of its size is measured well enough to tell right from wrong
@@ -56,6 +56,11 @@ def gradient_precision(problem: Problem) -> float:
                 if some.size >= 3 and np.all(some.astype(np.float32).astype(np.float64) == some):
                     eps = max(eps, 2.0**-23)
     return max(eps, problem.working_eps)
+
+
+def allowed_part(e: Entry) -> float:
+    """|analytic − numeric| as a part of what the error estimate allows: above 1 the entry is wrong."""
+    return e.gap / (_SAFETY * e.tolerance) if e.gap else 0.0
 
 
 def judge(problem: Problem, m: Measurement) -> Judgement:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import statistics
 import sys
 import time
 from typing import Any
@@ -32,11 +34,30 @@ class Plain(Silent):
 
     def __init__(self, epochs: int, metric: str, done: int = 0) -> None:
         self.epochs, self.metric, self.done = epochs, metric, done
-        self.start = time.perf_counter()
+        self.batches: list[float] = []
+        """When each batch of the first epoch ended."""
+        self.first = 0.0
+        """When the first epoch ended."""
+
+    def batch(self, info: dict[str, Any]) -> None:
+        if info["epoch"] == self.done + 1:
+            self.batches.append(time.perf_counter())
+
+    def _an_epoch(self, done: int) -> float | None:
+        """Seconds that an epoch takes, None where that is not known yet.
+
+        The first steps of a run are slow (they compile), so the first epoch counts by its median step, and not at all
+        afterwards.
+        """
+        now = time.perf_counter()
+        if done > 1:
+            return (now - self.first) / (done - 1)
+        self.first = now
+        steps = [b - a for a, b in itertools.pairwise(self.batches)]
+        return statistics.median(steps) * len(self.batches) if steps else None
 
     def epoch(self, row: dict[str, Any]) -> None:
-        n = row["epoch"] - self.done
-        left = (time.perf_counter() - self.start) / n * (self.epochs - row["epoch"])
+        an_epoch = self._an_epoch(row["epoch"] - self.done)
         parts = [f"epoch {row['epoch']}/{self.epochs}", f"loss {row['loss']:.6g}"]
         if "val_loss" in row:
             parts += [f"val loss {row['val_loss']:.6g}", f"val {_metric(self.metric, row['val_metric'])}"]
@@ -44,8 +65,9 @@ class Plain(Silent):
             f"|g| {row['grad_norm']:.3g}",
             f"lr {row['lr']:.3g}",
             f"{row['samples_per_s']:.0f} samples/s",
-            f"{left:.0f} s left",
         ]
+        if an_epoch is not None:
+            parts.append(f"{an_epoch * (self.epochs - row['epoch']):.0f} s left")
         print("  ".join(parts), file=sys.stderr, flush=True)
 
 

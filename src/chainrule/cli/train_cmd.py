@@ -148,15 +148,18 @@ def _verify(trainer: Any, out: Any, as_json: bool) -> dict[str, Any]:
         report = verify(trainer.model, trainer.loss, *trainer.data.train, seed=trainer.config.seed)
     found = report.to_dict()
     if not report.ok:
-        Console(stderr=True).print(report)
+        Console(stderr=True, soft_wrap=True, highlight=False).print(report)  # the report wraps itself
         if found["verdict"] == "FAIL":
             raise UsageError("the gradients of this network are wrong; nothing was trained")
         return found
-    worst = max(p.worst for p in report.parameters)
+    allowed = max(p.allowed for p in report.parameters)
     out.print(
         f"gradient verified numerically in float64: dL/dw is right for all {len(report.parameters)} arrays "
-        f"(largest deviation {worst:.0e}); {report.cost()}"
+        f"(largest deviation: {allowed:.2g} of what the numeric error allows); {report.cost()}"
     )
+    for note in report.notes:
+        if note.kind == "moved":
+            out.print(f"         {note.text}")
     return found
 
 
