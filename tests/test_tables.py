@@ -221,10 +221,10 @@ BAD_CSV = [
     (
         "text-column",
         "kind,y\nred,0\nblue,1\n",
-        CellError,
+        TargetError,
         (
-            "t.csv: row 1 (line 2), column 'kind': 'red' is not a number; no cell of this column is: "
-            "if it is the target, say --target 'kind'"
+            "t.csv: column 'kind' holds text, so name the target: --target kind if it is this one, "
+            "--target y if it is a category to predict from"
         ),
     ),
     ("long-text", f"a,y\n{'x' * 99},0\n1,1\n", CellError,
@@ -523,3 +523,49 @@ def test_standardisation_names_wrong_shapes():
         standardize(np.ones((2, 3)), np.ones(2), np.ones(2))
     with pytest.raises(errors.UsageError, match=r"at least one row, it has \(0, 3\)"):
         moments(np.ones((0, 3)))
+
+
+COLOURS = "size,colour,y\n1,red,0\n2,blue,1\n3,red,1\n4,blue,0\n"
+
+
+def test_a_text_column_becomes_a_feature_for_each_value(put):
+    table = read_table(put(COLOURS), "y")
+    assert table.feature_names == ("size", "colour=blue", "colour=red")
+    assert table.categories == {"colour": ("blue", "red")}
+    assert table.x.tolist() == [[1, 0, 1], [2, 1, 0], [3, 0, 1], [4, 1, 0]]
+
+
+def test_categories_are_read_as_they_were_in_training(put):
+    table = read_table(put(COLOURS), "y")
+    rows = [[7, 0, 1], [8, 1, 0]]
+    assert read_features(put("colour,size\nred,7\nblue,8\n"), table.feature_names, table.categories).tolist() == rows
+    assert read_features(put("7,red\n8,blue\n"), table.feature_names, table.categories).tolist() == rows
+    with pytest.raises(CellError) as raised:
+        read_features(put("size,colour\n7,red\n8,green\n"), table.feature_names, table.categories)
+    assert str(raised.value) == (
+        "t.csv: row 2 (line 3), column 'colour': 'green' is none of the values it had in training ('blue', 'red')"
+    )
+    with pytest.raises(CellError) as raised:
+        read_features(put("size,colour\nbig,red\nsmall,red\n"), table.feature_names, table.categories)
+    assert str(raised.value) == "t.csv: row 1 (line 2), column 'size': 'big' is not a number"
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "sentence"),
+    [
+        (
+            "name,y\nann,0\nbob,1\neve,1\n",
+            CellError,
+            ("t.csv: column 'name' holds text with 3 different values in 3 rows (such as 'ann'); a category has at most "
+            "20, each in two rows on average: take the column out of the file, or write it as numbers"),
+        ),
+        ("c,y\nred,0\n,1\nred,1\n", CellError, ("t.csv: row 2 (line 3), column 'c': the cell is empty, "
+         "a category belongs there")),
+        ("c,c=red,y\nred,1,0\nred,2,1\n", FileError, "t.csv: 'c=red' is a column and a value of another, rename one"),
+    ],
+    ids=["names", "empty", "twice"],
+)  # fmt: skip
+def test_text_that_is_no_category(put, content, error, sentence):
+    with pytest.raises(error) as raised:
+        read_table(put(content), "y")
+    assert str(raised.value) == sentence

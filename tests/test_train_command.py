@@ -397,3 +397,26 @@ def test_time_left_does_not_count_the_first_steps(monkeypatch, capsys):
         shown.epoch({"epoch": epoch, "loss": 1.0, "grad_norm": 1.0, "lr": 0.1, "samples_per_s": 10.0})
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("  ")[-1] for line in lines] == ["50 s left", "45 s left", "40 s left"]
+
+
+def test_text_columns_are_categories_for_train_and_predict(tmp_path):
+    rows = [(i % 7, "red" if i % 3 else "blue", "buy" if i % 3 else "sell") for i in range(60)]
+    file = _csv(tmp_path / "colours.csv", "size,colour,kind", rows)
+    assert "so name the target: --target colour" in run("train", file, code=2)
+    folder = tmp_path / "run"
+    out = run("train", file, "--target", "kind", "--no-verify", "--run-dir", folder)
+    assert "3 features, 2 classes" in out
+    assert "text columns, one feature for each value: colour (2 values)" in out
+    new = _csv(tmp_path / "new.csv", "colour,size", [("red", 1), ("blue", 2)])
+    assert [line.split(",")[1] for line in run("predict", folder, new).splitlines()] == ["kind", "buy", "sell"]
+    unseen = _csv(tmp_path / "unseen.csv", "colour,size", [("red", 1), ("green", 2)])
+    assert "'green' is none of the values it had in training" in run("predict", folder, unseen, code=2)
+    assert "was finished already" in run("train", "--resume", folder)
+
+
+def test_predict_does_not_speak_of_a_target(tmp_path):
+    file = _csv(tmp_path / "t.csv", "a,b,kind", [(i, i % 5, "xy"[i % 2]) for i in range(40)])
+    run("train", file, "--no-verify", "--epochs", 1, "--run-dir", tmp_path / "run")
+    out = run("predict", tmp_path / "run", _csv(tmp_path / "n.csv", "a,b", [("big", 1), ("small", 2)]), code=2)
+    assert "column 'a': 'big' is not a number" in out
+    assert "--target" not in out

@@ -41,7 +41,7 @@ class ParameterResult:
     worst: float
     """The largest |analytic − numeric| relative to the parameter's largest numeric derivative."""
     allowed: float = 0.0
-    """The largest |analytic − numeric| as a part of what the numeric derivative's own error allows: above 1 is wrong."""
+    """The largest |analytic − numeric| as a part of what the numeric error allows: above 1 is wrong."""
 
 
 @dataclass(slots=True)

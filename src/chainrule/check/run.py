@@ -120,18 +120,20 @@ def _diagnose(problem: Problem, m: Measurement, j: Judgement) -> tuple[list[Hypo
 def _bends_meet(problem: Problem, j: Judgement) -> tuple[list[Hypothesis], list[Hypothesis]]:
     """Every op is right by itself, and the point sits on several of their kinks at once: nobody's mistake.
 
-    The chain rule multiplies one valid one-sided choice per op (relu′(0) = 0), and the product need not be a subgradient
-    of the whole: relu(x) − relu(−x) is x, and its gradient at 0 comes out as 0, here as in PyTorch.
+    The chain rule multiplies one valid one-sided choice per op (relu′(0) = 0), and the product need not be a
+    subgradient of the whole: 3 relu(x) − relu(−x) has the slopes 1 and 3 at 0, and backward gives 0, as in PyTorch.
     """
     e = j.bad[0]
     where = entry_name(e.name, e.index)
     j.verdict, j.bad_parameters = Verdict.INCONCLUSIVE, []
-    j.reason = f"the function bends at this very point in {where} and has no derivative there; every op by itself is right"
+    j.reason = (
+        f"the function bends at this very point in {where} and has no derivative there; every op by itself is right"
+    )
     cause = Hypothesis(
         "bends",
         "several kinks meet at this point",
-        f"in {where} the slope is {e.slope.left:.6g} on the left and {e.slope.right:.6g} on the right; backward picks one "
-        f"side at every op (relu′(0) = 0), which makes {e.analytic:.6g}",
+        f"in {where} the slope is {e.slope.left:.6g} on the left and {e.slope.right:.6g} on the right; backward picks "
+        f"one side at every op (relu′(0) = 0), which makes {e.analytic:.6g}",
         "check at a point beside it: add a little noise to the inputs and to parameters that are exactly 0",
         (),
         1.0,

@@ -25,6 +25,7 @@ def predict_command(run: Path, data: str, output: Path | None, last: bool, as_js
     """Predict with the network in the folder RUN on the rows of DATA.
 
     DATA is a bundled set, a CSV or an NPZ file with the columns that the network was trained on; others are ignored.
+    Text columns must hold values that they had in training.
     For classes each row gives the label and its probability.
     """
     import numpy as np
@@ -43,7 +44,7 @@ def predict_command(run: Path, data: str, output: Path | None, last: bool, as_js
             raise UsageError(f"{run} was trained on other columns than those of {data!r}")
         raw = table.x
     else:
-        raw = read_features(data, schema.feature_names)
+        raw = read_features(data, schema.feature_names, schema.categories)
     model = build(len(schema.feature_names), schema.outputs, config)
     file = folder.last if last or not folder.best.exists() else folder.best
     state = folder.load(file)

@@ -77,6 +77,8 @@ def train_command(
 ) -> None:
     """Train a network on DATA: `digits`, `diabetes`, a CSV or an NPZ file.
 
+    Columns of a CSV file hold numbers, or text with at most 20 values: each value becomes a feature of 0 and 1.
+
     Before training, the gradient of the loss with respect to every weight is verified numerically. The run is kept in
     a folder: settings, metrics of every epoch, last and best weights.
     """
@@ -115,6 +117,9 @@ def _describe(trainer: Any, out: Any) -> None:
     )
     out.print(f"data     {config.data}: {n[0]} rows to train on, {n[1]} to validate, {n[2]} to test; "
               f"{len(schema.feature_names)} features, {what}")  # fmt: skip
+    if schema.categories:
+        counts = ", ".join(f"{name} ({len(values)} values)" for name, values in schema.categories.items())
+        out.print(f"         text columns, one feature for each value: {counts}")
     if data.table.source and data.table.licence:
         out.print(f"         {data.table.source}; {data.table.licence}", style="dim")
     widths = [len(schema.feature_names), *config.hidden, schema.outputs]

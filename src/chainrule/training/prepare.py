@@ -28,6 +28,8 @@ class Schema:
     std: tuple[float, ...]
     target_mean: float
     target_std: float
+    categories: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """The values of text columns; empty in runs from before there were any."""
 
     def to_dict(self) -> dict[str, Any]:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
@@ -35,6 +37,7 @@ class Schema:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schema:
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        fields["categories"] = {k: tuple(v) for k, v in values.get("categories", {}).items()}
         return cls(**fields)
 
     @property
@@ -111,6 +114,7 @@ def prepare(table: Table, config: TrainConfig) -> Prepared:
         std=tuple(std.tolist()),
         target_mean=target_mean,
         target_std=target_std,
+        categories={k: tuple(v) for k, v in table.categories.items()},
     )
 
     def rows(which: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
