@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 import textwrap
 
 import pytest
+from packaging import version
 
 import chainrule
 
@@ -19,7 +21,7 @@ def test_import_torch_gives_chainrule_inside_the_block_only():
         from torch.optim.lr_scheduler import StepLR
         from torch.utils.data import DataLoader
 
-        assert torch is chainrule
+        assert torch.Tensor is chainrule.Tensor
         assert nn is chainrule.nn
         assert F is chainrule.nn.functional
         assert StepLR is chainrule.optim.lr_scheduler.StepLR
@@ -34,6 +36,30 @@ def test_blocks_nest_and_leave_the_package_intact():
         assert torch.tensor(1.0).item() == 1.0
     assert chainrule.__spec__.name == "chainrule"
     assert chainrule.nn.__spec__.name == "chainrule.nn"
+
+
+def test_the_version_is_that_of_the_api():
+    """Programs branch on it; chainrule's own version stays chainrule's."""
+    with chainrule.as_torch() as torch:
+        assert torch.__version__ >= "1.10"
+        assert torch.__version__ > (2, 0)
+        assert not torch.__version__ < "2.9"
+        assert torch.__version__ == "2.13.0+chainrule"
+        assert tuple(int(n) for n in torch.__version__.split("+")[0].split(".")) == (2, 13, 0)
+        assert version.parse(torch.__version__) >= version.parse("2.13")
+        assert not torch.__version__.startswith("1.")
+    assert chainrule.__version__ == "0.1.0"
+
+
+def test_what_a_program_assigns_to_torch_stays_there():
+    load = chainrule.load
+    with chainrule.as_torch() as torch:
+        torch.load = functools.partial(torch.load, weights_only=False)
+        import torch as again
+
+        assert again.load is torch.load is not load
+        torch.load = load
+    assert chainrule.load is load
 
 
 def test_files_that_programs_import_names_from():
@@ -97,7 +123,7 @@ SCRIPT = """
             loss = nn.functional.mse_loss(model(a), b)
             loss.backward()
             optimizer.step()
-    print(torch.__name__, sys.argv[1], loss.item() < 0.05, __name__)
+    print(torch.__version__, sys.argv[1], loss.item() < 0.05, __name__)
 """
 
 
@@ -111,7 +137,7 @@ def run(tmp_path, text, *arguments):
 def test_an_unmodified_script(tmp_path):
     done = run(tmp_path, SCRIPT, "--option")
     assert done.stderr == ""
-    assert done.stdout.split() == ["chainrule", "--option", "True", "__main__"]
+    assert done.stdout.split() == ["2.13.0+chainrule", "--option", "True", "__main__"]
 
 
 def test_a_script_that_raises_shows_its_own_traceback(tmp_path):

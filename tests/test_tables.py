@@ -556,8 +556,10 @@ def test_categories_are_read_as_they_were_in_training(put):
         (
             "name,y\nann,0\nbob,1\neve,1\n",
             CellError,
-            ("t.csv: column 'name' holds text with 3 different values in 3 rows (such as 'ann'); a category has at most "
-            "20, each in two rows on average: take the column out of the file, or write it as numbers"),
+            (
+                "t.csv: column 'name' holds text with 3 different values in 3 rows (such as 'ann'); a category has "
+                "at most 20, each in two rows on average: take the column out of the file, or write it as numbers"
+            ),
         ),
         ("c,y\nred,0\n,1\nred,1\n", CellError, ("t.csv: row 2 (line 3), column 'c': the cell is empty, "
          "a category belongs there")),

@@ -71,3 +71,16 @@ def test_by_hand_and_json(module):
     out = run(f"{module}:f", "--grad", "g", "--json", "--shape", "2,3")
     assert out.returncode == 0, out.stderr
     assert json.loads(out.stdout)["parameters"][0]["shape"] == [2, 3]
+
+
+def test_import_torch_gives_chainrule(tmp_path):
+    """As with ``chainrule run``: the same file, whether PyTorch is installed or not."""
+    file = tmp_path / "model.py"
+    file.write_text(
+        "import torch\nimport torch.nn.functional as F\n\n"
+        "def loss(x):\n    import torch.nn\n    return F.softplus(x).sum()\n\n"
+        "assert 'chainrule' in torch.__version__\n"
+    )
+    done = run(f"{file}:loss")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("PASS")

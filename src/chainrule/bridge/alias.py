@@ -6,10 +6,15 @@
 
 ``install()`` does the same for the rest of the process (``chainrule run script.py``). A real PyTorch that is loaded
 already is put back when the block ends.
+
+**The version.** What ``import torch`` gives has all of chainrule's names and one of its own: ``__version__`` says
+"2.13.0+chainrule", the PyTorch whose API this is. Programs compare it with "1.10" or (2, 0) to learn what they may do,
+and chainrule's own version, which ``chainrule.__version__`` is everywhere, would send them to the oldest branch.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -29,6 +34,38 @@ _FILES = {
     "utils.hooks": "core.hooks",
 }
 """Files of PyTorch's that programs import from, which have another name here."""
+
+
+class _StandIn(ModuleType):
+    """chainrule under the name of torch. What a program assigns to ``torch.something`` stays with this module."""
+
+    def __init__(self) -> None:
+        import chainrule
+
+        from .torch_version import SERVED
+
+        super().__init__("torch", chainrule.__doc__)
+        self.__version__ = SERVED
+        self.__path__ = []
+        vars(self).update({k: v for k, v in vars(chainrule).items() if not k.startswith("__")})
+
+    def __getattr__(self, name: str) -> Any:
+        import chainrule
+
+        found = getattr(chainrule, name)
+        if not name.startswith("__"):
+            setattr(self, name, found)
+        return found
+
+    def __dir__(self) -> list[str]:
+        import chainrule
+
+        return sorted({*vars(self), *dir(chainrule)})
+
+
+@functools.cache
+def _stand_in() -> _StandIn:
+    return _StandIn()
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -52,7 +89,10 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
         below = name[len("torch.") :]
-        ours = f"chainrule.{_FILES.get(below, below)}" if below else "chainrule"
+        if not below:
+            sys.modules[name] = _stand_in()
+            return
+        ours = f"chainrule.{_FILES.get(below, below)}"
         try:
             real = importlib.import_module(ours)
         except ModuleNotFoundError as error:
@@ -82,8 +122,8 @@ class as_torch:
     >>> with chainrule.as_torch():
     ...     import torch
     ...     import torch.nn.functional as F
-    >>> torch is chainrule
-    True
+    >>> torch.nn is chainrule.nn, torch.__version__, torch.__version__ >= (2, 0)
+    (True, '2.13.0+chainrule', True)
     """
 
     def __init__(self) -> None:

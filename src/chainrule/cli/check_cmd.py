@@ -57,9 +57,29 @@ def check_command(
 
     TARGET is FILE.py:NAME or package.module:NAME: a function, an nn.Module (class or instance) or an autograd.Function.
 
+    Where the file says `import torch` it gets chainrule, as with `chainrule run`. PyTorch's own gradients are checked
+    from Python: chainrule.check(function, inputs).
+
     Without --inputs or --shape the file's own check_inputs (example_inputs, inputs, point, params) are used, and
     otherwise random arrays of a shape that fits.
     """
+    from ..bridge.alias import as_torch
+
+    with as_torch():
+        report = _checked(target, grad, point, shapes, full, order, seed)
+    if as_json:
+        click.echo(json.dumps(report.to_dict()))
+    else:
+        from rich.console import Console
+
+        Console(highlight=False, soft_wrap=True).print(report)
+    sys.exit(0 if report.ok else 1)
+
+
+def _checked(
+    target: str, grad: str | None, point: str | None, shapes: tuple[str, ...], full: bool, order: int, seed: int
+) -> Any:
+    """The report on what TARGET names."""
     from ..check import check
 
     module, name = _load(target)
@@ -92,13 +112,7 @@ def check_command(
             f"--shape 3,4 for each input, "
             f"or --inputs NAME, or define check_inputs in the file."
         )
-    if as_json:
-        click.echo(json.dumps(report.to_dict()))
-    else:
-        from rich.console import Console
-
-        Console(highlight=False, soft_wrap=True).print(report)
-    sys.exit(0 if report.ok else 1)
+    return report
 
 
 def _load(target: str) -> tuple[Any, str]:

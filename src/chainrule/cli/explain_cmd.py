@@ -6,7 +6,6 @@ import contextlib
 import json
 import runpy
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +101,7 @@ class _Last:
 
 def _run(script: Path, loss_name: str | None) -> tuple[Any, dict[str, Any]]:
     from ..autograd import api
+    from ..bridge.alias import as_torch
     from ..core.locate import user_frame
     from ..core.variable import Variable
     from ..graph.replay import reachable
@@ -128,7 +128,7 @@ def _run(script: Path, loss_name: str | None) -> tuple[Any, dict[str, Any]]:
     sys.path.insert(0, str(script.parent.resolve()))
     api.backward = backward
     try:
-        with contextlib.redirect_stdout(sys.stderr), _torch_served():
+        with contextlib.redirect_stdout(sys.stderr), as_torch():
             try:
                 names = runpy.run_path(str(script), run_name="__main__")
             except SystemExit as leaving:
@@ -162,46 +162,6 @@ def _run(script: Path, loss_name: str | None) -> tuple[Any, dict[str, Any]]:
         t._array[...] = value
         inplace._writes.pop(id(inplace.owner(t._array)), None)
     return last.root, {**names, **last.variables}
-
-
-@contextlib.contextmanager
-def _torch_served() -> Iterator[None]:
-    """``import torch`` inside gives chainrule, unless PyTorch has been imported already."""
-    import chainrule
-
-    serve = getattr(chainrule, "as_torch", None)
-    if serve is not None:
-        with serve():
-            yield
-        return
-    if "torch" in sys.modules:
-        yield
-        return
-    import importlib
-    import importlib.abc
-    import importlib.util
-
-    class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-        def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-            if name == "torch" or name.startswith("torch."):
-                return importlib.util.spec_from_loader(name, self)
-            return None
-
-        def create_module(self, spec: Any) -> Any:
-            return importlib.import_module("chainrule" + spec.name[len("torch") :])
-
-        def exec_module(self, module: Any) -> None:
-            pass
-
-    finder = Finder()
-    sys.meta_path.insert(0, finder)
-    kept = {}
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
-        for name in [n for n in sys.modules if n == "torch" or n.startswith("torch.")]:
-            kept[name] = sys.modules.pop(name)
 
 
 # --- walking -------------------------------------------------------------------------------------------------------
