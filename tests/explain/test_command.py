@@ -99,3 +99,9 @@ def test_a_missing_script():
     found = CliRunner().invoke(main, ["explain", "nowhere.py"])
     assert found.exit_code == 2
     assert "there is no file nowhere.py" in found.output
+
+
+def test_a_second_derivative_points_into_the_script_only(run):
+    text = run(_LESSON, "x", "--order", "2").stdout
+    assert "explain_cmd" not in text
+    assert "script.py" in text or ".py:" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 import re
@@ -172,3 +173,43 @@ def test_latex_has_the_same_factors():
     made = explain(L, x).to_latex()
     assert r"\frac{\partial L}{\partial y} \cdot \frac{\partial y}{\partial x}" in made
     assert r"2y \cdot \cos(x)" in made
+
+
+def _net():
+    torch.manual_seed(0)
+    x, y = _double([[1.0, 2.0]], False), _double([[1.0]], False)
+    W1, W2 = _double([[0.5, -0.3], [0.2, 0.8]]), _double([[0.7], [-0.4]])
+    h = torch.tanh(x @ W1)
+    L = ((h @ W2 - y) ** 2).mean()
+    return W1, L
+
+
+def test_what_has_no_name_is_called_by_how_it_was_computed():
+    W1, L = _net()
+    assert "2((h W2)[0,0] − y[0,0]) · W2[1,0] · (1 − h[0,1]²) · x[0,0]" in str(explain(L, W1[0, 1]))
+    assert r"2((h \, \mathrm{W2})_{0,0} - y_{0,0})" in explain(L, W1[0, 1]).to_latex()
+
+
+def test_a_second_derivative_speaks_of_the_first_ones():
+    """Names for the gradients inside of it, no internal numbers, and no line that only asked for the explanation."""
+    W1, L = _net()
+    found = str(explain(L, W1, (0, 1), order=2))
+    assert "dL/dh = (2(h W2 − y)) W2ᵀ" in found
+    assert "dL/dW1[0,1] = (xᵀ (dL/dh · (1 − h · h)))[0, 1]" in found
+    assert not re.search(r"(matmul|mul|swap|sub|const)\[?\d", found)
+    lines, first = inspect.getsourcelines(_net)
+    inside = {str(k) for k, line in enumerate(lines, first) if line.strip().startswith(("h =", "L ="))}
+    assert set(re.findall(r"test_lesson.py:(\d+)", found)) == inside
+
+
+def test_latex_keeps_the_entry_of_what_has_no_name_and_every_equation():
+    W1, L = _net()
+    explanation = explain(L, W1, (0, 1), order=2)
+    made = explanation.to_latex()
+    assert r"(\partial L / \partial h) \cdot  (1 - h \cdot  h)" in made
+    assert r"{\partial (x \, \mathrm{W1})_{0,1}}" in made
+    assert made.count("&=") >= 2 * len(explanation.chain)
+    above = r"\partial (\partial L / \partial \mathrm{W1})_{0,1}"
+    assert rf"\frac{{{above}}}{{\partial (\partial L / \partial h)_{{0,1}}}}" in made
+    assert made.count("{") == made.count("}")
+    assert not re.search("[−·²ᵀ]", made)

@@ -14,11 +14,16 @@ from ..errors import IndexOutOfRange, UsageError, message
 from ..graph.naming import assign_names
 from ..graph.replay import Quantity, Replay, expanded
 from .entry import Entry, Equation, equations
-from .expression import Expr, latex, numbers, shown, symbol, tex_name, text, times
-from .formula import definition, label, root_label, rule_text
+from .expression import Expr, latex, numbers, shown, symbol, text, times
+from .formula import bracketed, definition, label, root_label, rule_text
 from .locals import entry_name
+from .second import derivative_graph
+from .tex import tex_fraction, tex_numbers
 
 __all__ = ["Explanation", "explain", "replayed"]
+
+_LINES = 16
+"""The most equations that are shown."""
 
 
 def replayed(root: Any, variables: dict[str, Any] | None = None, **options: Any) -> Replay:
@@ -77,26 +82,14 @@ def explain(
 
 
 def _second(y: Any, wrt: Any, entry: Any, terms: int, seen: dict[str, Any]) -> Explanation:
-    from ..autograd.api import grad
-
     first = replayed(y, seen)
     q, at = _resolve(first, wrt, entry)
     target = q.leaf if q.leaf is not None else wrt
     if not isinstance(target, Variable) or (q.leaf is None and isinstance(wrt, str)):
         raise UsageError(message("explain(order=2) needs the tensor itself, not its name"))
-    (g,) = grad(y, target, create_graph=True, retain_graph=True)
-    name = f"d{root_label(first)}/d{entry_name(label(q, first), at)}"
-    picked = g[at] if at else g
-    if not picked.requires_grad:
-        raise UsageError(message(f"{name} does not depend on {label(q, first)}: the second derivative is 0"))
-    replay = replayed(picked, {k: v for k, v in seen.items() if v is not g and v is not picked})
-    # What the first derivative's own graph computes has no names of its own: the line at work is this call.
-    for key, known in replay.of_node.items():
-        known.name = first.of_node[key].name if key in first.of_node else None
-    for leaf in (*replay.leaves, *replay.consts):
-        old = first.of_leaf.get(id(leaf.leaf)) if leaf.leaf is not None else first.of_const.get(id(leaf.array))
-        leaf.name = None if old is None else old.name
-    replay.root.name = name
+    replay = derivative_graph(
+        y, first, q, at, target, lambda t: replayed(t, {k: v for k, v in seen.items() if v is not t})
+    )
     q2, at = _resolve(replay, target, at)
     made = Explanation(replay, q2, at, terms)
     made.order = 2
@@ -231,10 +224,9 @@ class Explanation:
 
     def d(self, q: Quantity, entry: Entry, of: str | None = None) -> str:
         """``dL/dW1[0,1]``."""
-        below = label(q, self.replay)
-        below = f"({below})" if " " in below else below
+        below = entry_name(bracketed(label(q, self.replay)), entry)
         above = of or self.top
-        return f"d{f'({above})' if '/' in above else above}/d{entry_name(below, entry)}"
+        return f"d{f'({above})' if '/' in above else above}/d{below}"
 
     @property
     def name(self) -> str:
@@ -287,20 +279,33 @@ class Explanation:
     # --- text ---
 
     def __str__(self) -> str:
-        return "\n".join([*self._definitions(), "", *(self._product() if self.single else self._sums())])
+        body = self._product() if self.single else self._sums()
+        return "\n".join([*self._definitions("\n".join(body)), "", *body])
 
     __repr__ = __str__
 
-    def _definitions(self) -> list[str]:
+    def _definitions(self, body: str = "") -> list[str]:
+        """What the names stand for: the quantities on the way, and what ``body`` calls by op and number."""
         wanted: dict[int, Quantity] = {}
         for e in self.chain:
             for t in e.terms[:1]:
                 wanted[id(t.out)] = t.out
+        numbered = {f"{s.op.name}{s.index}": s.out for s in self.replay.steps}
         named = [q for q in wanted.values() if q.name is not None or q is self.replay.root]
+        pending = [body, *(definition(q) for q in named if q.maker is not None)]
+        while pending and len(named) < 30:
+            for word in re.findall(r"\b[^\W\d]\w*\d\b", pending.pop()):
+                q = numbered.get(word)
+                if q is not None and q.name is None and q is not self.replay.root and q not in named:
+                    named.append(q)
+                    pending.append(definition(q))
         named.sort(key=lambda q: q.maker.index if q.maker else -1, reverse=True)
         rows = []
         for q in named[:30]:
-            left = f"{label(q, self.replay)} = {definition(q)}"
+            left = label(q, self.replay)
+            if q.name is None and q is not self.replay.root and q.maker is not None:
+                left = f"{q.maker.op.name}{q.maker.index}"
+            left = f"{left} = {definition(q)}"
             left = left if len(left) <= 78 else left[:77] + "…"
             place = q.maker.place if q.maker else None
             rows.append((left, _shape(q.array.shape), str(place) if place else ""))
@@ -320,7 +325,7 @@ class Explanation:
         indent = " " * len(name)
         return [f"{name if not k else indent} = {line}" for k, line in enumerate(lines)]
 
-    def _sums(self, limit: int = 16) -> list[str]:
+    def _sums(self, limit: int = _LINES) -> list[str]:
         out: list[str] = [] if self.chain else [f"{self.name} = {shown(self.value)}"]
         for e in self.chain[:limit]:
             main, rows = _sum_text(self, e)
@@ -330,7 +335,7 @@ class Explanation:
             out.append(f"{name} = {main}{place}" if e.count != 1 else f"{name} = {main} = {rows[0]}{place}")
             if e.count != 1:
                 out += [f"    {r}" for r in rows]
-                if step is not None and e.q.array.ndim:
+                if step is not None and e.q.array.ndim and all(t.step is step for t in e.terms):
                     out.append(f"    in whole: {rule_text(step, e.terms[0].i, self.replay)}")
         if len(self.chain) > limit:
             last = self.chain[-1]
@@ -340,35 +345,39 @@ class Explanation:
     # --- other forms ---
 
     def to_latex(self) -> str:
-        """The main equation as an ``aligned`` environment."""
-        left = self._tex_d(self.q, self.entry)
+        """The main equation, and those that it rests on where paths meet, as an ``aligned`` environment."""
         if self.single:
             parts = self.segments
             kept = [e for _, e in parts if not (e.kind == "num" and e.value == 1)] or [parts[0][1]]
-            names = r" \cdot ".join(_tex_fraction(n) for n, _ in parts)
-            rows = [names, r" \cdot ".join(latex(e, 2) for e in kept)]
-            rows.append(r" \cdot ".join(_tex_numbers(_number(e, k)) for k, e in enumerate(kept)))
-            rows.append(_tex_numbers(shown(self.value)))
+            rows = [
+                r" \cdot ".join(tex_fraction(n) for n, _ in parts),
+                r" \cdot ".join(latex(e, 2) for e in kept),
+                r" \cdot ".join(tex_numbers(_number(e, k)) for k, e in enumerate(kept)),
+                tex_numbers(shown(self.value)),
+            ]
+            lines = _tex_rows(tex_fraction(self.name), rows)
         else:
-            e = self.chain[0]
-            sums = " + ".join(
-                rf"{self._tex_d(t.out, t.j)} \cdot {latex(t.factor, 2)}" for t in e.terms if t.factor is not None
-            )
-            values = " + ".join(_tex_numbers(_term_numbers(t)) for t in e.terms)
-            tail = (
-                rf" + \underbrace{{{_tex_numbers(shown(e.rest))}}}_{{{e.rest_count}\text{{ more}}}}"
-                if e.rest_count
-                else ""
-            )
-            rows = [sums + (r" + \dots" if e.rest_count else ""), values + tail, _tex_numbers(shown(self.value))]
-        body = " \\\\\n".join(f"{left if not k else ''} &= {row}" for k, row in enumerate(rows))
-        return "\\begin{aligned}\n" + body + "\n\\end{aligned}"
+            lines = [line for e in self.chain[:_LINES] for line in _tex_rows(tex_fraction(self.d(e.q, e.entry)),
+                                                                            self._tex_sum(e))]  # fmt: skip
+        return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
-    def _tex_d(self, q: Quantity, entry: Entry) -> str:
-        below = label(q, self.replay)
-        below = tex_name(entry_name(below, entry)) if " " not in below else rf"({below.replace('−', '-')})"
-        top = tex_name(self.top)
-        return rf"\frac{{\partial {top}}}{{\partial {below}}}"
+    def _tex_sum(self, e: Equation) -> list[str]:
+        """One equation of several paths: in symbols, in numbers, and its value."""
+        root = self.replay.root
+        symbols = []
+        for t in e.terms:
+            formula = r"\dots" if t.factor is None else latex(t.factor, 2)
+            upper = "" if t.out is root else tex_fraction(self.d(t.out, t.j))
+            one = t.factor is not None and t.factor.kind == "num" and t.factor.value == 1
+            symbols.append(upper if upper and one else rf"{upper} \cdot {formula}" if upper else formula)
+        values = " + ".join(
+            tex_numbers(numbers(t.factor) if t.out is root and t.factor is not None else _term_numbers(t))
+            for t in e.terms
+        )
+        if e.rest_count:
+            symbols.append(r"\dots")
+            values += rf" + \underbrace{{{tex_numbers(shown(e.rest))}}}_{{{e.rest_count}\text{{ more}}}}"
+        return [" + ".join(symbols), values, tex_numbers(shown(e.value))]
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.to_latex()}$"
@@ -377,7 +386,7 @@ class Explanation:
         from html import escape
 
         rows = []
-        for e in self.chain[:16]:
+        for e in self.chain[:_LINES]:
             main, terms = _sum_text(self, e)
             step = e.terms[0].step if e.terms else None
             place = str(step.place) if step is not None and step.place else ""
@@ -466,7 +475,7 @@ def _sum_text(x: Explanation, e: Equation) -> tuple[str, list[str]]:
         symbols.append(name)
         value = _term_numbers(t) if upper and not one else numbers(t.factor) if not upper else shown(t.upstream)
         via = (
-            f"   through {label(t.out, x.replay)} {t.step.place or ''}"
+            f"   through {label(t.out, x.replay)} {t.step.place or ''}".rstrip()
             if len({id(k.step) for k in e.terms}) > 1
             else ""
         )
@@ -489,13 +498,6 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "a number" if not shape else "(" + ", ".join(map(str, shape)) + ")"
 
 
-def _tex_fraction(name: str) -> str:
-    above, _, below = name.partition("/d")
-    return rf"\frac{{\partial {tex_name(above[1:])}}}{{\partial {tex_name(below)}}}"
-
-
-def _tex_numbers(body: str) -> str:
-    body = re.sub(r"e(-?\d+)", r"\\cdot 10^{\1}", body.replace("−", "-"))
-    for plain, tex in (("·", r"\cdot "), ("²", "^2"), ("³", "^3"), ("∞", r"\infty")):
-        body = body.replace(plain, tex)
-    return body
+def _tex_rows(left: str, rows: list[str]) -> list[str]:
+    """``left = row = row``, each row but repetitions on a line."""
+    return [f"{left if not k else ''} &= {row}" for k, row in enumerate(dict.fromkeys(rows))]

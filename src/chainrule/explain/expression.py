@@ -16,6 +16,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from .tex import tex_name
+
 __all__ = ["Expr", "evaluate", "latex", "number", "numbers", "parse", "symbol", "text", "times"]
 
 
@@ -310,6 +312,11 @@ def _level(e: Expr) -> int:
     return _POWER if e.kind == "pow" else _ATOM
 
 
+def _word(e: Expr) -> bool:
+    """A name that may stand before a bracket: a(1 − a), but dL/dh · (1 − a)."""
+    return e.kind == "sym" and "/" not in e.name
+
+
 class _Style:
     """How to write atoms: by name or by number, in Unicode or LaTeX."""
 
@@ -382,20 +389,11 @@ class _Style:
                 parts[k - 1].kind == "num"
                 and parts[k - 1].value == int(min(parts[k - 1].value, 1e6))
                 and (piece[0] == "(" or (p.kind in ("sym", "pow") and not piece[0].isdigit()))
-            ) or (p.kind == "add" and parts[k - 1].kind == "sym" and k == len(parts) - 1 and not self.by_number):
+            ) or (p.kind == "add" and _word(parts[k - 1]) and k == len(parts) - 1 and not self.by_number):
                 out += piece
             else:
                 out += " · " + piece
         return out
-
-
-def tex_name(name: str) -> str:
-    """A variable in LaTeX: W1[0,1] as W1 with a subscript."""
-    m = re.fullmatch(r"(.+?)\[(.+)\]", name)
-    stem, index = (m.group(1), m.group(2)) if m else (name, "")
-    stem = stem.replace("_", r"\_")
-    stem = stem if len(stem) == 1 else rf"\mathrm{{{stem}}}"
-    return f"{stem}_{{{index}}}" if index else stem
 
 
 def text(e: Expr, above: int = 0) -> str:

@@ -10,7 +10,7 @@ from ..graph.replay import Quantity, Replay, Step
 from .expression import Expr, number, parse, symbol, text
 from .locals import _is_elementwise, _settings
 
-__all__ = ["definition", "label", "root_label", "rule_text"]
+__all__ = ["bracketed", "definition", "label", "root_label", "rule_text"]
 
 
 def root_label(replay: Replay) -> str:
@@ -27,11 +27,12 @@ def label(q: Any, replay: Replay | None = None) -> str:
         return root_label(replay)
     if q.name is not None:
         return q.name
-    body = text(_expr(q, 3))
-    body = body[1:-1] if _wrapped(body) else body
-    if len(body) > 48 and q.maker is not None:  # too long to be a name
-        return f"{q.maker.op.name}{q.maker.index}"
-    return body
+    for depth in (5, 4, 3):
+        body = text(_expr(q, depth))
+        body = body[1:-1] if _wrapped(body) else body
+        if len(body) <= 48 or q.maker is None:
+            return body
+    return f"{q.maker.op.name}{q.maker.index}"  # too long to be a name
 
 
 def _wrapped(body: str) -> bool:
@@ -44,6 +45,15 @@ def _wrapped(body: str) -> bool:
         if not depth:
             return k == len(body) - 1
     return False
+
+
+def bracketed(name: str) -> str:
+    """In brackets, unless it is one word: ``d(x²)/dx``.
+
+    >>> bracketed("0.weight"), bracketed("x²"), bracketed("h W2")
+    ('0.weight', '(x²)', '(h W2)')
+    """
+    return name if re.fullmatch(r"(?:\d+\.)*[^\W\d²³][\w.]*(?<![²³])(?:\[[\d,]+\])?", name) else f"({name})"
 
 
 def definition(q: Quantity) -> str:
@@ -60,6 +70,9 @@ def _expr(q: Any, depth: int) -> Expr:
     if q.maker is None:
         if q.array.size == 1:
             return number(float(q.array.reshape(-1)[0]))
+        flat = q.array.reshape(-1)
+        if flat.size and (flat == flat[0]).all():
+            return number(float(flat[0]))
         return symbol(f"const{list(q.array.shape)}", 0)
     if depth <= 0:
         return symbol(f"{q.maker.op.name}{q.maker.index}", 0)
@@ -104,7 +117,25 @@ def _made(step: Step, depth: int) -> Expr:
     for name, v in _settings(step).items():
         text_of = ", ".join(_key(k) for k in v) if name == "key" and isinstance(v, tuple) else _setting(v)
         out = out.replace(f"{{{name}}}", text_of)
-    return symbol(out.replace("((", "(").replace("))", ")") if out.count("((") == out.count("))") == 1 else out, 0)
+    return symbol(_tidy(out), 0)
+
+
+def _tidy(body: str) -> str:
+    """Without brackets directly inside of brackets.
+
+    >>> _tidy("((x + (a b)))[0] ((c) (d))")
+    '(x + (a b))[0] ((c) (d))'
+    """
+    opened: list[int] = []
+    closing: dict[int, int] = {}
+    for k, c in enumerate(body):
+        if c == "(":
+            opened.append(k)
+        elif c == ")" and opened:
+            closing[opened.pop()] = k
+    twice = {k for k, end in closing.items() if closing.get(k + 1) == end - 1}
+    dropped = twice | {closing[k] for k in twice}
+    return "".join(c for k, c in enumerate(body) if k not in dropped)
 
 
 def _setting(v: Any) -> str:
@@ -133,13 +164,13 @@ def rule_text(step: Step, i: int, replay: Replay) -> str:
     top = root_label(replay)
     top = f"({top})" if "/" in top else top
     below = label(step.args[i], replay)
-    target = f"d{top}/d({below})" if " " in below else f"d{top}/d{below}"
+    target = f"d{top}/d{bracketed(below)}"
     right = unicodedata.normalize("NFD", rule.math.split("=", 1)[-1].strip())
     names = {n: label(q, replay) for n, q in zip(op.inputs, step.args, strict=False) if q is not None}
     if op.variadic:
         names = {}
     out = label(step.out, replay)
-    out = f"({out})" if " " in out else out
+    out = bracketed(out)
     single = len(op.inputs) == 1
     bars = {"y\u0304" if single else "z\u0304": f"d{top}/d{out}", "z\u0304": f"d{top}/d{out}"}
     if "z\u0304" not in right:
@@ -152,7 +183,7 @@ def rule_text(step: Step, i: int, replay: Replay) -> str:
             return bars[w]
         if w in names:
             body = names[w]
-            return f"({body})" if " " in body else body
+            return bracketed(body)
         if w in outputs:
             return out
         return w

@@ -89,7 +89,9 @@ def quantity_symbol(q: Any, entry: Entry, depth: int = 3) -> Expr:
     made = _elementwise(q.maker, entry, depth) if depth else None
     if made is not None and _close(made.value, value):
         return made
-    return symbol(entry_name(f"{q.maker.op.name}{q.maker.index}", entry), value)
+    from .formula import bracketed, label
+
+    return symbol(entry_name(bracketed(label(q)), entry), value)
 
 
 def _close(a: float, b: float, tolerance: float = 1e-3) -> bool:

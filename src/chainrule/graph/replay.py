@@ -158,9 +158,10 @@ class Step:
 
     * ``node``: the recorded node; ``args``: its inputs (keys of quantities, or constants).
     * ``outs``: the keys of its outputs; ``sent[i]``: the gradient it sends to input i, None where none flows.
+    * ``unplaced``: made by a rule while differentiating, so that no line of the user's computes it.
     """
 
-    __slots__ = ("args", "fresh", "index", "module", "node", "outs", "sent")
+    __slots__ = ("args", "fresh", "index", "module", "node", "outs", "sent", "unplaced")
 
     def __init__(self, node: Node, index: int) -> None:
         self.node = node
@@ -170,6 +171,7 @@ class Step:
         self.outs: list[Quantity] = []
         self.sent: list[Any] = []
         self.module = ""
+        self.unplaced = False
 
     @property
     def op(self) -> Op:
@@ -182,7 +184,7 @@ class Step:
     @property
     def place(self) -> Place | None:
         """The user's line, resolved once per instruction."""
-        return _place(self.node.code, self.node.lasti)
+        return None if self.unplaced else _place(self.node.code, self.node.lasti)
 
     def __repr__(self) -> str:
         return f"<step {self.index}: {self.op.name}>"
