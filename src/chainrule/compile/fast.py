@@ -1,92 +1,233 @@
-"""The call path of a small step: a guard, the native check, the native run, as one flat function written for it.
+"""The call path of a small step: one native call that compares words in memory, and runs.
 
-A step of a small network takes a few microseconds in native code, and a loop over lists in Python as long. So for
-the usual kind of step (tensors as positional arguments, one tensor as result, nothing that runs as NumPy inside) the
-work of ``Variant.run`` is written out with every name and index resolved.
+A step of a small network takes a few microseconds in native code, and its guards in Python as long. So for the usual
+kind of step (tensors as positional arguments, one tensor as result, nothing that runs as NumPy inside) everything that
+the recording depended on is watched by native code (see ``words``), down to the gradients: that each is still where the
+step put it, and that nobody else holds it. What may change without a new recording, the learning rate or a gradient
+that somebody kept, is *followed*: Python sets it right, and the call is made again.
 """
 
 from __future__ import annotations
 
 import struct
-from operator import is_
+from collections.abc import Callable
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
 from ..core.state import state
-from ..core.variable import wrap
-from .variant import MISS, Variant, _refs, grad_of
+from ..core.variable import Variable, wrap
+from .variant import MISS, Variant, running
+from .words import FOLLOWED, Word, attributes, dict_entry, list_entries
 
 __all__ = ["fast_path"]
 
 
-def fast_path(v: Variant) -> Any:
-    """The same as ``v.run`` for the usual kind of step; None for others."""
+def fast_path(v: Variant) -> Callable[..., Any] | None:
+    """The same as ``v.run`` for the usual kind of step, called with its arguments; None for others."""
     n = v.leaves_n
     usual = v.out_spec == ("t",) and v.plain and v.spec == ((tuple, (("t",),) * n), (dict, (), ()))
     special = v.step.calls or v.step.late or v.grads_in or v.leaf_grads or v.modes or v.assigned or v.guards.others
-    if not usual or special or len(v.inputs_at) != n or (v.updated and n > 1):
+    if not FOLLOWED or not v.step.short or not usual or special or len(v.inputs_at) != n or (v.updated and n > 1):
         return None
-    guards = v.guards
-    xs = [f"x{i}" for i in range(n)]
-    scope: dict[str, Any] = {
-        "st": state, "MISS": MISS, "check": v.step.check, "yes": v.step.yes, "native": v.step.native,
-        "holds": guards.holds, "empty": np.empty, "wrap": wrap, "shape": v.returned[0][0], "dtype": v.returned[0][1],
-        "T": type(wrap(np.zeros(1))),
-    }  # fmt: skip
-    lines = [
-        f"def fast({', '.join(xs)}):",
-        f"    if st.recorder is not None or st.grad is not {guards.grad}: return MISS",
-    ]
-    for i, x in enumerate(xs):
-        lines.append(f"    if type({x}) is not T or {x}._requires is not {v.requires[i]}: return MISS")
-        lines.append(f"    a{i} = {x}._array")
-    lines += [f"    if a{i} is a{j}: return MISS" for i in range(n) for j in range(i)]
-    arrays = [f"a{i}" for i in range(n)]
-    lines.append(f"    if check({', '.join(arrays)}) is not yes: return MISS")
-    for i, (where, names, contents) in enumerate(guards.scopes):
-        scope[f"G{i}"] = where
-        for j, (name, content) in enumerate(zip(names, contents, strict=True)):
-            scope[f"g{i}_{j}"] = content
-            lines.append(f"    if G{i}.get({name!r}) is not g{i}_{j} and not holds(): return MISS")
-    for i, ((o, plan, _), copies) in enumerate(zip(guards.optimizers, guards.copies, strict=True)):
-        scope[f"o{i}"], scope[f"plan{i}"] = o, plan
-        lines.append(f"    if o{i}.__dict__.get('_plan') is not plan{i}: return MISS")
-        lines.append(f"    groups = o{i}.param_groups")
-        lines.append(f"    if len(groups) != {len(copies)}: return MISS")
-        for j, (old, copy) in enumerate(zip(o.param_groups, copies, strict=True)):
-            scope[f"old{i}_{j}"], scope[f"copy{i}_{j}"] = old, copy
-            lines.append(f"    if groups[{j}] is not old{i}_{j}: return MISS")
-            if guards.optimizers[i][2][j][2].get("lr", ...) is None:  # read afresh for every run
-                lines.append(f"    copy{i}_{j}['lr'] = old{i}_{j}['lr']")
-            lines.append(f"    if old{i}_{j} != copy{i}_{j}: return MISS")
-    for i, (p, had) in enumerate(guards.gradients):
-        scope[f"p{i}"] = p
-        lines.append(f"    if p{i}._grad is {'' if not had else 'not '}not None: return MISS".replace("not not ", ""))
-    for i, (kind, action, memory, _) in enumerate(v.actions):
-        scope[f"act{i}"], scope[f"m{i}"] = action, memory
-        if kind == "do":
-            lines.append(f"    act{i}()")
-        elif kind == "many":
-            scope[f"m{i}"] = memoryview(memory)
-            scope[f"pack{i}"] = struct.Struct(f"{len(memory)}d").pack_into
-            lines.append(f"    pack{i}(m{i}, 0, *act{i}())")
+    read = {id(p): had for p, had in v.guards.gradients}
+    if len({read.get(id(p)) for p, _ in v.grads}) > 1 or any(read.get(id(p)) for p, _ in v.grads):
+        return None
+    follower = Follower(v)
+    if not follower.rebuild():
+        return None
+    for i, requires in enumerate(v.requires):
+        v.step.table[v.step.slots["requires", i]] = id(requires)
+    counts = any(kind == "do" for kind, *_ in v.actions)  # a schedule inside, maybe: then options are read every time
+    acts = [_act(kind, action, memory) for kind, action, memory, _ in v.actions if counts or kind != "options"]
+    return _in_steps(v, follower, acts) if acts or v.cleared or follower.absent else _at_once(v, follower)
+
+
+def _at_once(v: Variant, follower: Follower) -> Callable[..., Any]:
+    """Nothing to do in Python: check and run are one call, so no other thread can come between."""
+    quick, yes, no = v.step.quick, v.step.yes, v.step.no
+    (shape, dtype), grad, empty = v.returned[0], v.guards.grad, np.empty
+
+    def fast(*xs: Any) -> Any:
+        if state.grad is not grad or state.recorder is not None:
+            return MISS
+        out = empty(shape, dtype)
+        if quick(*xs, out) is yes:
+            return wrap(out)
+        with running:
+            for thorough in (False, True):
+                answer = quick(*xs, out)
+                if answer is yes:
+                    return wrap(out)
+                if answer is no or not follower.follow(thorough):
+                    return MISS
+            return wrap(out) if quick(*xs, out) is yes else MISS
+
+    return fast
+
+
+def _in_steps(v: Variant, follower: Follower, acts: list[Callable[[], Any]]) -> Callable[..., Any]:
+    """Check, count and read numbers, run."""
+    ready, go, yes, no = v.step.ready, v.step.go, v.step.yes, v.step.no
+    (shape, dtype), grad, empty, cleared = v.returned[0], v.guards.grad, np.empty, v.cleared
+    without: list[Any] = [p for p, _ in v.grads] if follower.absent else []
+
+    def fast(*xs: Any) -> Any:
+        if state.grad is not grad or state.recorder is not None:
+            return MISS
+        with running:
+            answer = ready(*xs)
+            if answer is not yes:
+                for thorough in (False, True):
+                    if answer is no or not follower.follow(thorough):
+                        return MISS
+                    answer = ready(*xs)
+                    if answer is yes:
+                        break
+                else:
+                    return MISS
+            for act in acts:
+                act()
+            out = empty(shape, dtype)
+            go(out)
+            for p, g in zip(without, v.kept[0]):
+                p._grad = g
+            for p in cleared:
+                p._grad = None
+            return wrap(out)
+
+    return fast
+
+
+def _act(kind: str, action: Callable[[], Any], memory: Any) -> Callable[[], Any]:
+    """What has to be done, or read, before every run."""
+    if kind == "do":
+        return action
+    if kind in ("many", "options"):
+        pack, view = struct.Struct(f"{len(memory)}d").pack_into, memoryview(memory)
+        return lambda: pack(view, 0, *action())
+
+    def read() -> None:
+        now = action()
+        memory[...] = now._array if isinstance(now, Variable) else now
+
+    return read
+
+
+class Follower:
+    """The words of what may change without a new recording, and how the step follows such a change."""
+
+    def __init__(self, v: Variant) -> None:
+        self.v = v
+        self.options = [(action, memory) for kind, action, memory, _ in v.actions if kind == "options"]
+        self.rates: dict[int, tuple[int, int]] = {}
+        """Rows of learning rates: which optimizer's, which group's."""
+        self.gradients: list[int] = []
+        """Rows of the gradients: where it is, how often it and its array are referred to."""
+        self.absent = any(p is q for p, _ in v.guards.gradients for q, _ in v.grads[:1])
+        """Whether the parameters have no gradient when the step begins, and the last ones may be given again."""
+        self.held: list[Any] = []
+        """What must not be freed, or something else might be found in its place."""
+
+    def rebuild(self) -> bool:
+        """Watch everything as it is now; False where something cannot be watched."""
+        guards, words = self.v.guards, list[Word]()
+        self.rates.clear()
+        self.held = []
+        found = True
+
+        def watch(rows: list[Word]) -> None:
+            nonlocal found
+            found = found and bool(rows)
+            words.extend(rows)
+
+        def entry(d: dict[Any, Any], key: Any) -> None:
+            watch(dict_entry(d, key))
+            self.held += [key, d.get(key)]
+
+        def attribute(x: Any, key: str) -> None:
+            watch(attributes(x))
+            entry(vars(x), key)
+
+        def gradient(p: Any) -> None:
+            watch(attributes(p))
+            watch(dict_entry(vars(p), "_grad"))  # the gradient is not held: who else does is what matters
+            self.held.append(vars(p))
+
+        for scope, names, _ in guards.scopes:
+            for name in names:
+                entry(scope, name)
+        for i, (o, _, options) in enumerate(guards.optimizers):
+            if "_plan" in vars(o):
+                attribute(o, "_plan")
+            attribute(o, "param_groups")
+            words += list_entries(o.param_groups)
+            for j, (group, (_, _, structure)) in enumerate(zip(o.param_groups, options, strict=True)):
+                words.append((id(group) + 16, len(group)))
+                words += list_entries(group["params"])
+                for key in group:
+                    entry(group, key)
+                    if key == "lr" and structure.get(key, ...) is None:
+                        self.rates[len(words) - 1] = i, j
+        for p, had in guards.gradients:
+            gradient(p)
+            if not had and found:
+                words[-1] = words[-1][0], id(None)
+        self.gradients = []
+        for p, _ in self.v.grads:
+            gradient(p)
+            self.gradients.append(len(words) - 1)
+            words += [(0, 1 if self.absent else 2), (0, 2)]  # addresses: watch_gradients
+        if found:
+            self.v.step.follow(words)
+            self.watch_gradients()
+        return found
+
+    def own_gradients(self) -> None:
+        """Make the gradients the step's own, right before it writes them; what somebody kept stays as it is."""
+        gradients, arrays = self.v.kept
+        if self.absent:
+            for i in range(len(gradients)):
+                if getrefcount(gradients[i]) != 2 or getrefcount(arrays[i]) != 3:
+                    gradients[i] = wrap(np.empty_like(arrays[i]))
+                    arrays[i] = gradients[i]._array
         else:
-            lines.append(f"    now = act{i}()")
-            lines.append(f"    m{i}[...] = getattr(now, '_array', now)")
-    lines.append("    out = empty(shape, dtype)")
-    outs = ["out"]
-    if v.grads:
-        # C loops over all gradients: is each still where it was put, and does nobody else hold it?
-        scope.update(params=[p for p, _ in v.grads], grad_of=grad_of, own=v.own_grads, kept=v.kept, refs=_refs, is_=is_,
-                     expected=[v.grad_refs] * len(v.grads))  # fmt: skip
-        lines.append("    g, arrays = kept")
-        lines.append("    if list(map(refs, g)) != expected or not all(map(is_, map(grad_of, params), g)): own(kept)")
-        outs.append("*kept[1]")
-    lines.append(f"    native({', '.join([*arrays, *outs])})")
-    for i, p in enumerate(v.cleared):
-        scope[f"c{i}"] = p
-        lines.append(f"    c{i}._grad = None")
-    lines.append("    return wrap(out)")
-    exec("\n".join(lines), scope)  # noqa: S102 - made of the names above only
-    return scope["fast"]
+            self.v.own_grads(self.v.kept)
+        self.watch_gradients()
+
+    def watch_gradients(self) -> None:
+        """That each gradient is where it was put, and that nobody else refers to it or to its array."""
+        gradients, arrays = self.v.kept
+        rows = self.v.step.followed
+        self.v.step.place_outputs(len(self.v.returned), arrays)
+        for row, g, a in zip(self.gradients, gradients, arrays, strict=True):
+            rows[row, 1] = id(None) if self.absent else id(g)
+            rows[row + 1, 0] = id(g)  # referred to by the parameter and the list
+            rows[row + 2, 0] = id(a)  # by the tensor and the list
+
+    def follow(self, thorough: bool) -> bool:
+        """After a followed word has changed: False where the recording itself no longer holds."""
+        guards, step = self.v.guards, self.v.step
+        row = step.row()
+        if row in self.rates and not thorough:
+            if not self.new_rate(row):
+                return False
+        else:
+            if not all(map(self.new_rate, self.rates)) or not guards.quick() or (thorough and not self.rebuild()):
+                return False
+            self.own_gradients()
+        for action, memory in self.options:
+            memory[:] = action()
+        return True
+
+    def new_rate(self, row: int) -> bool:
+        """Follow a learning rate, if it is still a number."""
+        i, j = self.rates[row]
+        groups = self.v.guards.optimizers[i][0].param_groups
+        rate = groups[j].get("lr") if j < len(groups) else None
+        if type(rate) not in (float, int):
+            return False
+        self.v.guards.copies[i][j]["lr"] = rate  # which also keeps the object
+        self.v.step.followed[row, 1] = id(rate)
+        return True

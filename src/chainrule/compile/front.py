@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 import types
 import warnings
 from collections.abc import Callable
@@ -20,12 +19,10 @@ from ..errors import UsageError, message
 from .arguments import flatten, same_memory
 from .errors import CompileError, refused
 from .fast import fast_path
-from .variant import MISS, Variant
+from .variant import MISS, Variant, running
 
 __all__ = ["Compiled", "compile_function", "CompileError"]
 
-_running = threading.RLock()
-"""One compiled step runs, or is recorded, at a time: steps may share parameters."""
 MOST = 64
 """Recordings that one function keeps; the one that was not used for longest goes."""
 MANY = 8
@@ -54,8 +51,7 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not kwargs and len(args) == self._arity:
-            with _running:
-                result = self._fast(*args)
+            result = self._fast(*args)
             if result is not MISS:
                 return result
         if state.recorder is not None or self._eager:
@@ -68,7 +64,7 @@ class Compiled:
         if len(leaves) > 1:
             key.append(same_memory(leaves))
         found = tuple(key)
-        with _running:
+        with running:
             for variant in self.variants.get(found, ()):
                 result = variant.run(leaves)
                 if result is not MISS:

@@ -7,23 +7,18 @@ Python look closer.
 
 from __future__ import annotations
 
-import ctypes
-import sys
 import types
 from collections.abc import Callable
 from operator import is_
 from typing import Any
 
-import numpy as np
-
 from ..core import hooks
 from ..core.state import state
-from ..core.variable import wrap
 from ..graph.program import Value
-from .errors import CompileError
 from .reach import Reach
+from .words import ARRAY, REQUIRES, TAGGED, list_entries, tag_word
 
-__all__ = ["Guards", "TAGGED"]
+__all__ = ["Guards"]
 
 
 class Guards:
@@ -63,8 +58,10 @@ class Guards:
             for name, content in zip(names, contents, strict=True):
                 if scope.get(name) is not content:
                     return False
-        for (o, plan, _), copies in zip(self.optimizers, self.copies, strict=True):
+        for (o, plan, options), copies in zip(self.optimizers, self.copies, strict=True):
             if o.__dict__.get("_plan") is not plan or o.param_groups != copies:
+                return False
+            if not all(_same_objects(g["params"], params) for g, (_, params, _) in zip(o.param_groups, options)):
                 return False
         for p, had in self.gradients:
             if (p._grad is not None) is not had:
@@ -87,7 +84,7 @@ class Guards:
         if any(t._requires is not r for t, r in self.requires):
             return False
         now = self.reach.hooks()
-        return len(now) == len(self.hooks) and all(map(is_, now, self.hooks))
+        return _same_objects(now, self.hooks)
 
     def follow(self, step: Any) -> bool:
         """Use the memory that tensors and gradients have now, where it is other memory of the same kind."""
@@ -110,19 +107,19 @@ class Guards:
 
     def watch(self, step: Any) -> None:
         """Hand the native check the words that change when something does."""
-        words = [(id(t) + _ARRAY, id(a)) for t, a in zip(self.tensors, self.arrays, strict=True)]
-        words += [(id(t) + _REQUIRES, id(r)) for t, r in self.requires]
+        words = [(id(t) + ARRAY, id(a)) for t, a in zip(self.tensors, self.arrays, strict=True)]
+        words += [(id(t) + REQUIRES, id(r)) for t, r in self.requires]
         dicts: list[Any] = [hooks.changes]
         for f in self.facts:
             x = f.holder
             if isinstance(x, types.CellType):
                 words.append((id(x) + 16, id(x.cell_contents)))
             elif isinstance(x, list):
-                words += _list_words(x)
+                words += list_entries(x)
             elif isinstance(x, dict) and not (f.keys and "__name__" in x):  # globals change all the time
                 dicts.append(x)
         if TAGGED:
-            words += [(id(d) + _TAG, _tag(d)) for d in dicts]
+            words += [tag_word(d) for d in dicts]
         step.watch(words)
 
     def unwatched(self) -> list[Callable[[], bool]]:
@@ -182,53 +179,17 @@ def _rule_step() -> Any:
     return getattr(RuleOptimizer.step, "__wrapped__", None)
 
 
+def _same_objects(now: list[Any], then: list[Any]) -> bool:
+    return len(now) == len(then) and all(map(is_, now, then))
+
+
 def _unchanged(o: Any, options: list[Any]) -> bool:
     if len(o.param_groups) != len(options):
         return False
     for now, (group, params, structure) in zip(o.param_groups, options, strict=True):
-        if now is not group or len(now["params"]) != len(params) or not all(map(is_, now["params"], params)):
+        if now is not group or not _same_objects(now["params"], params):
             return False
         new = _structure(o, now)
         if new.keys() != structure.keys() or any(new[k] is not x and new[k] != x for k, x in structure.items()):
             return False
     return True
-
-
-# --- words in memory --------------------------------------------------------------------------------------------------
-
-
-def _slot(name: str) -> int:
-    """Where a tensor object keeps the pointer to an attribute that has a slot."""
-    probe = wrap(np.zeros(1), requires=True)
-    wanted = id(getattr(probe, name))
-    for offset in range(16, type(probe).__basicsize__, 8):
-        if ctypes.c_void_p.from_address(id(probe) + offset).value == wanted:
-            return offset
-    raise CompileError("compile: tensor objects have an unknown layout")
-
-
-def _tag(d: dict[Any, Any]) -> int:
-    """The version of a dict, which CPython counts up with every change (until 3.12)."""
-    return ctypes.c_uint64.from_address(id(d) + _TAG).value
-
-
-def _has_tags() -> bool:
-    if sys.version_info >= (3, 13) or sys.implementation.name != "cpython":
-        return False
-    probe = {"a": 1}
-    tags = [_tag(probe)]
-    for key, x in (("a", 2), ("b", 1)):
-        probe[key] = x
-        tags.append(_tag(probe))
-    return len(set(tags)) == 3
-
-
-def _list_words(x: list[Any]) -> list[tuple[int, int]]:
-    """The length, the place and the entries of a list, in an order in which each makes the next safe to read."""
-    place = ctypes.c_uint64.from_address(id(x) + 24).value
-    return [(id(x) + 16, len(x)), (id(x) + 24, place), *((place + 8 * i, id(y)) for i, y in enumerate(x))]
-
-
-_TAG = 24
-_ARRAY, _REQUIRES = _slot("_array"), _slot("_requires")
-TAGGED = _has_tags()

@@ -17,11 +17,13 @@ import numpy as np
 
 from ..core import threads
 from ..core.op import registry
+from ..core.variable import wrap
 from ..errors import OpError
 from ..graph.program import Instr, Program, Value
 from . import blas, native, workers
 from .decompose import Check
-from .driver import DATA, checker, driver, entry
+from .driver import driver
+from .entry import DATA, entries
 from .gemm import packed_tile
 from .groups import Group, make_groups
 from .ir import Module
@@ -146,6 +148,7 @@ class Step:
             self.groups, self.storage, self.kept, self.outputs, self.targets, plain, scratch, self.guard
         )
         self.slots: dict[Any, int] = {"status": 0, "arena": 1, "callback": 2}
+        self.first_input = len(self.slots)
         for v in self.program.inputs:
             self.slots[v] = len(self.slots)
         self.first_output = len(self.slots)
@@ -157,11 +160,13 @@ class Step:
         for word in ("fork", "pool", *blas.ENTRIES.values()):
             self.slots[word] = len(self.slots)
         module.functions.append(driver(self, module))
-        words = ("yes", "no", "clock", "watched", "array type", "threads")
-        for name in (*words, *(("dtype", v) for v in self.program.inputs)):
+        answers, types = ("no", "yes", "other"), ("array type", "tensor type")
+        words = (*answers, *types, "clock", "watched", "followed", "row", "homes", "threads")
+        inputs = list(enumerate(self.program.inputs))
+        of_inputs = [*(("dtype", v) for _, v in inputs), *(("requires", i) for i, _ in inputs)]
+        for name in (*words, *of_inputs):
             self.slots[name] = len(self.slots)
-        module.functions.append(entry(self))
-        module.functions.append(checker(self))
+        module.functions += entries(self, module)
         module.functions.append(_ATTRIBUTES)
         self.ir = module.text()
 
@@ -206,7 +211,7 @@ class Step:
         text, declared, functions = self.kernel_text
         module.globals, module.declared, module.functions = list(text), dict(declared), list(functions)
         module.functions.append(driver(self, module, clock=True))
-        module.functions.append(entry(self))
+        module.functions += entries(self, module)
         module.functions.append(_ATTRIBUTES)
         library = native.load(module.text())
         clock = np.zeros(len(self.groups) + 1, np.int64)
@@ -216,7 +221,7 @@ class Step:
         for _ in range(repeats):
             self.current = [*inputs, *outputs]
             for n, a in enumerate(self.current):
-                self.table[3 + n] = a.ctypes.data
+                self.table[self.first_input + n] = a.ctypes.data
             run(self.table.ctypes.data)
             samples.append(np.diff(clock))
         self.current = []
@@ -242,9 +247,13 @@ class Step:
         for v, array in self.program.constants.items():
             self.table[self.slots[v]] = array.ctypes.data
         self.inputs_n = len(self.program.inputs)
-        self.yes, self.no = object(), object()
-        self.table[self.slots["yes"]], self.table[self.slots["no"]] = id(self.yes), id(self.no)
+        self.homes = np.zeros(len(self.program.outputs), np.int64)
+        self.table[self.slots["homes"]] = self.homes.ctypes.data
+        self.no, self.yes, self.other = object(), object(), object()
+        for name, answer in (("no", self.no), ("yes", self.yes), ("other", self.other)):
+            self.table[self.slots[name]] = id(answer)
         self.table[self.slots["array type"]] = id(np.ndarray)
+        self.table[self.slots["tensor type"]] = id(type(wrap(np.zeros(1))))
         if blas.choice() != "own":
             for kind, word in blas.ENTRIES.items():
                 self.table[self.slots[word]] = blas.address(blas.choice(), kind)
@@ -255,24 +264,46 @@ class Step:
         for v in self.program.inputs:
             self.table[self.slots["dtype", v]] = id(np.dtype(v.dtype.str))
         self.watch([])
-        if _layout_known():
-            self._def = _MethodDef(b"step", self.library.address("entry"), _FASTCALL, None)
-            make = ctypes.pythonapi.PyCFunction_NewEx
-            make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
-            self.native: Any = make(ctypes.addressof(self._def), self.table, None)
-            self._check_def = _MethodDef(b"check", self.library.address("check"), _FASTCALL, None)
-            self.check: Any = make(ctypes.addressof(self._check_def), self.table, None)
+        self.follow([])
+        self.native: Any = self.call_plain
+        self.check: Any = self.check_plain
+        self.short = _layout_known()
+        if self.short:
+            self.native, self.check = self.builtin("entry"), self.builtin("check")
+            self.quick, self.ready, self.go = self.builtin("quick"), self.builtin("ready"), self.builtin("go")
         else:
             self._plain = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(self.library.address("plain"))
-            self.native = self.call_plain
-            self.check = self.check_plain
+
+    def builtin(self, name: str) -> Any:
+        """One of the native functions as a builtin of Python, which is called without ctypes' cost."""
+        described = _MethodDef(name.encode(), self.library.address(name), _FASTCALL, None)
+        self.described = [*getattr(self, "described", ()), described]  # the builtin does not keep it
+        make = ctypes.pythonapi.PyCFunction_NewEx
+        make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+        return make(ctypes.addressof(described), self.table, None)
 
     def watch(self, words: list[tuple[int, int]]) -> None:
         """Memory words (address, value) that must be as they are for ``check`` to say yes."""
-        self.pairs = np.zeros((len(words) + 1, 2), np.int64)
+        self.pairs = self.list_words("watched", words)
+
+    def follow(self, words: list[tuple[int, int]]) -> None:
+        """Further words, whose change makes ``quick`` and ``ready`` give ``other``; ``row()`` is the first of them."""
+        self.followed = self.list_words("followed", words)
+
+    def list_words(self, slot: str, words: list[tuple[int, int]]) -> Any:
+        pairs = np.zeros((len(words) + 1, 2), np.int64)
         if words:
-            self.pairs[:-1] = np.array(words, np.uint64).view(np.int64)
-        self.table[self.slots["watched"]] = self.pairs.ctypes.data
+            pairs[:-1] = np.array(words, np.uint64).view(np.int64)
+        self.table[self.slots[slot]] = pairs.ctypes.data
+        return pairs
+
+    def row(self) -> int:
+        """Which of the followed words had changed when ``quick`` or ``ready`` said so."""
+        return int(self.table[self.slots["row"]])
+
+    def place_outputs(self, first: int, arrays: list[Any]) -> None:
+        """Where outputs go from that one on in runs by ``quick`` and ``go``, which name only those before it."""
+        self.homes[first:] = [a.ctypes.data for a in arrays]
 
     def check_plain(self, *arrays: Any) -> Any:
         """What the native check does, in Python."""
@@ -296,7 +327,7 @@ class Step:
 
     def call_plain(self, *arrays: Any) -> None:
         for n, a in enumerate(arrays):
-            self.table[3 + n] = a.ctypes.data
+            self.table[self.first_input + n] = a.ctypes.data
         self._plain(self.table.ctypes.data)
 
     def rebind(self, constant: Value, array: Any) -> None:

@@ -42,7 +42,7 @@ class Recording(Recorder):
     """A recorder that knows how to undo what it saw, and what has to be done again before every run.
 
     * ``actions``: ``(kind, call, memory, save)``, in order: "do" (a count), "live" and "many" (numbers to read afresh),
-      "draw" (random numbers).
+      "options" (the same, but only where an optimizer's options changed), "draw" (random numbers).
     * ``tensors``: the tensor behind a constant.
     * ``gradients``: ``id(p) → (p, had one)`` for gradients that were read before anything was put there.
     """
@@ -69,13 +69,13 @@ class Recording(Recorder):
         self.actions.append(("live", getter, array, None))
         return wrap(array)
 
-    def live_all(self, getter: Callable[[], Any], size: int) -> list[Any]:
-        """``size`` numbers from one call of ``getter``."""
+    def live_all(self, getter: Callable[[], Any], size: int, options: bool = False) -> list[Any]:
+        """``size`` numbers from one call of ``getter``; ``options``: they depend on an optimizer's options alone."""
         memory = np.array(getter(), np.float64)
         parts = [memory[i : i + 1].reshape(()) for i in range(size)]
         for part in parts:
             self.constant(part)
-        self.actions.append(("many", getter, memory, None))
+        self.actions.append(("options" if options else "many", getter, memory, None))
         return [wrap(part) for part in parts]
 
     def each_run(self, action: Callable[[], None], save: Callable[[], Callable[[], None]]) -> None:

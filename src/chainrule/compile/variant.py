@@ -7,8 +7,8 @@ native code, which then makes this first step and all later ones.
 from __future__ import annotations
 
 import sys
+import threading
 from itertools import chain
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,13 @@ from .guards import Guards
 from .reach import Reach
 from .recording import Recording, Snapshot
 
-__all__ = ["MISS", "Variant"]
+__all__ = ["MISS", "Variant", "running"]
 
 MISS = object()
 """What a run gives back when its guards do not hold."""
+running = threading.RLock()
+"""One compiled step runs, or is recorded, at a time: steps may share parameters."""
 _refs = sys.getrefcount
-grad_of = attrgetter("_grad")
 
 
 class Variant:
@@ -203,7 +204,7 @@ class Variant:
         for kind, action, memory, _ in self.actions:
             if kind == "do":
                 action()
-            elif kind == "many":
+            elif kind in ("many", "options"):
                 memory[:] = action()
             elif kind == "live":
                 now = action()
@@ -303,14 +304,15 @@ class Variant:
             state.grad = grad
         return made
 
-    grad_refs = 3  # the parameter, the list, and the argument of getrefcount itself
+    grad_refs = 3  # the parameter (of an array: the tensor), the list, and the argument of getrefcount itself
 
     def own_grads(self, kept: list[Any]) -> None:
         """Make every parameter's gradient a tensor that this step may write; one that somebody kept stays as it is."""
         gradients, arrays = kept
         p: Any
         for i, (p, _) in enumerate(self.grads):
-            if _refs(gradients[i]) != self.grad_refs or p._grad is not gradients[i]:
+            alone = _refs(gradients[i]) == self.grad_refs and _refs(arrays[i]) == self.grad_refs
+            if not alone or p._grad is not gradients[i]:
                 fresh = wrap(np.empty_like(gradients[i]._array))
                 p._grad, gradients[i], arrays[i] = fresh, fresh, fresh._array
 

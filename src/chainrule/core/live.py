@@ -25,14 +25,18 @@ def live(getter: Callable[[], float]) -> Any:
     return getter() if recorder is None else recorder.live(getter)
 
 
-def live_all(getter: Callable[[], tuple[float, ...]], size: int) -> list[Any]:
-    """The ``size`` numbers that ``getter`` returns together; while tracing, stand-ins that follow them."""
+def live_all(getter: Callable[[], tuple[float, ...]], size: int, options: bool = False) -> list[Any]:
+    """The ``size`` numbers that ``getter`` returns together; while tracing, stand-ins that follow them.
+
+    ``options``: the numbers depend on the plain options of an optimizer's group alone, so they need not be read again
+    while those are the same objects.
+    """
     recorder = state.recorder
     if recorder is None:
         return list(getter())
     together = getattr(recorder, "live_all", None)
     if together is not None:
-        return together(getter, size)
+        return together(getter, size, options)
     return [recorder.live(lambda i=i: getter()[i]) for i in range(size)]
 
 

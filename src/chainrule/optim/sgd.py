@@ -95,6 +95,9 @@ class SGD(RuleOptimizer):
     def _advance(self, group: dict[str, Any], aux: dict[str, Any]) -> None:
         pass
 
+    def _counts(self, group: dict[str, Any]) -> bool:
+        return bool(group["dampening"])  # which spares the first step
+
     def _coefficients(self, group: dict[str, Any], aux: dict[str, float], count: int) -> tuple[float, ...]:
         new = 1.0 if count == 1 else 1 - group["dampening"]  # the first buffer is the gradient itself
         return number(group["lr"]), number(group["weight_decay"]), group["momentum"], new
