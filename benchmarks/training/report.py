@@ -123,7 +123,8 @@ def second_table(rows: Sequence[Row], libraries: Sequence[str]) -> str:
     """Seconds to the first step and memory."""
     lines = [
         "Seconds from the start of a fresh process to the end of the first step; in brackets without the import; no",
-        "caches on disk (chainrule also after →: with its object code on disk). Below: peak MB over the import's.",
+        "caches on disk (chainrule also after →: with its object code on disk). Below: peak memory of the process; in",
+        "brackets what of it came after the import.",
         f"{'':{TITLE}s}" + "".join(f"{p:>24s}" for p in libraries),
     ]
     for row in rows:
@@ -142,7 +143,9 @@ def second_table(rows: Sequence[Row], libraries: Sequence[str]) -> str:
 
 
 def _megabytes(row: Row, library: str) -> str:
-    return f"{row['memory'][library] / 1e6:.0f} MB" if library in row["memory"] else ""
+    if library not in row["memory"]:
+        return ""
+    return f"{row['peak'][library] / 1e6:.0f} MB ({row['memory'][library] / 1e6:.0f})"
 
 
 def machine_lines(limits: dict[int, Any]) -> str:

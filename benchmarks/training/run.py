@@ -69,7 +69,7 @@ def measure_row(
         "workload": name, "key": w.key, "title": w.title, "optimizer": optimizer, "threads": threads,
         "peak_flops": matrix_flops(w), "moved": w.moved,
     }  # fmt: skip
-    by_library = "failed versions cold memory us by_cpu blocks cpu_blocks clean differs tolerances checked"
+    by_library = "failed versions cold memory peak us by_cpu blocks cpu_blocks clean differs tolerances checked"
     row |= {figure: {} for figure in by_library.split()}
     workers: dict[str, Worker] = {}
     losses: dict[str, list[Any]] = {}
@@ -119,6 +119,7 @@ def _start(
     row["versions"][library] = loaded["version"]
     row["cold"][library] = {"import": loaded["seconds"], "first_step": made["first_step"], "process": whole}
     row["memory"][library] = made["memory"] - loaded["memory"]
+    row["peak"][library] = made["memory"]
     if settings.warm_cache and peers.ours(library):
         again, _, second, process = begin(1)
         again.close()

@@ -112,7 +112,7 @@ def _row(**changes):
         "workload": "a/sgd", "key": "a", "title": "MLP", "optimizer": "sgd", "threads": 1, "moved": 0,
         "peak_flops": 10**6, "us": {"chainrule": 10.0, "torch": 80.0}, "failed": {"jax.jit": "did not finish in 9 s"},
         "differs": {"torch": 0.0, "chainrule": 1e-3}, "tolerances": {"torch": 1e-4, "chainrule": 1e-4},
-        "checked": {"chainrule": 50}, "reference": "torch", "by_cpu": {}, "cold": {}, "memory": {},
+        "checked": {"chainrule": 50}, "reference": "torch", "by_cpu": {}, "cold": {}, "memory": {}, "peak": {},
         "goals": {"chainrule": 7.0}, "ratios": {"chainrule": ratios},
     }  # fmt: skip
     return row | changes
