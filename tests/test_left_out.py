@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import chainrule as torch
 from chainrule.bridge import coverage
+from chainrule.core import left_out
 
 
 def test_the_page_is_what_the_code_says():
@@ -35,6 +37,54 @@ def test_the_page_is_what_the_code_says():
 def test_absent_names(owner, name, words):
     with pytest.raises(AttributeError, match=words):
         getattr(owner, name)
+
+
+@pytest.mark.parametrize("owner", [torch.ones(2), torch.nn.Parameter(torch.ones(2)), torch.Tensor])
+def test_methods_that_pytorch_has(owner):
+    with pytest.raises(AttributeError) as raised:
+        owner.to_sparse
+    assert str(raised.value) == (
+        "'Tensor' object has no attribute 'to_sparse': torch.Tensor.to_sparse is a part of PyTorch that chainrule "
+        "leaves out (sparse tensors)"
+    )
+    assert not hasattr(owner, "stft")
+    assert "stft" not in dir(torch.ones(2))
+
+
+def test_the_list_of_left_out_methods_is_complete():
+    assert sorted(left_out.TENSOR) == sorted(coverage.covered("torch.Tensor")[1])
+
+
+def test_attributes_of_tensors_that_are_there_are_found_without_a_detour():
+    """``__getattr__`` on the class would slow down every lookup."""
+    assert not any("__getattr__" in vars(c) or "__getattribute__" in vars(c) for c in torch.Tensor.__mro__[:-1])
+
+
+def shown_by_python(code):
+    """The last line of the traceback, with what Python itself adds to it."""
+    done = subprocess.run([sys.executable, "-c", f"import chainrule as torch\n{code}"], capture_output=True, text=True)
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_python_adds_no_guess_of_its_own():
+    """It used to say "torch.hub is a part of PyTorch that chainrule leaves out. Did you mean: 'sub'?"."""
+    assert shown_by_python("torch.hub").endswith("torch.hub is a part of PyTorch that chainrule leaves out")
+    assert shown_by_python("torch.softmx").endswith("no attribute 'softmx'. Did you mean chainrule.softmax?")
+    assert shown_by_python("torch.ones(2).to_sparse").endswith("leaves out (sparse tensors)")
+    assert shown_by_python("torch.ones(2).permut").endswith("Did you mean: 'permute'?")
+    assert shown_by_python("torch.to_device").endswith("module 'chainrule' has no attribute 'to_device'")
+
+
+def test_importing_what_is_left_out_says_why():
+    with pytest.raises(ModuleNotFoundError, match=r"'chainrule\.fft': torch\.fft is a part .* \(complex numbers and F"):
+        import chainrule.fft
+    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'chainrule\.nonsense'$"):
+        import chainrule.nonsense
+    with (
+        torch.as_torch(),
+        pytest.raises(ModuleNotFoundError, match=r"'torch\.fft': torch\.fft .* \(complex numbers"),
+    ):
+        importlib.import_module("torch.fft")
 
 
 def test_answers_about_the_machine():

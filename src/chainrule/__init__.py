@@ -25,6 +25,7 @@ from .autograd.modes import (
     no_grad,
     set_grad_enabled,
 )
+from .core import left_out as _left_out
 from .core.device import (
     channels_last,
     contiguous_format,
@@ -138,12 +139,10 @@ def __getattr__(name: str) -> _Any:
         return _importlib.import_module(f".{name}", __name__)
     if name in _LAZY:
         return getattr(_importlib.import_module(f".{_LAZY[name]}", __name__), name)
-    from .core import left_out
-
     # torch.relu_(x) is x.relu_(): every in-place function that PyTorch has at top level is the method of that name.
-    if name.endswith("_") and name in left_out.names()["torch"] and hasattr(Tensor, name):
+    if name.endswith("_") and name in _left_out.names()["torch"] and hasattr(Tensor, name):
         return getattr(Tensor, name)
-    raise AttributeError(left_out.absent("torch", name, __dir__()), name=name, obj=_sys.modules[__name__])
+    raise _left_out.missing("torch", name, __dir__())
 
 
 def __dir__() -> list[str]:
@@ -153,3 +152,4 @@ def __dir__() -> list[str]:
 from .functions import namespace as _namespace  # noqa: E402
 
 globals().update(_namespace())
+_left_out.install()

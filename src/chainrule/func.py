@@ -480,4 +480,4 @@ def vmap(
 def __getattr__(name: str) -> Any:
     from .core import left_out
 
-    raise AttributeError(left_out.absent("torch.func", name, __all__))
+    raise left_out.missing("torch.func", name, __all__)

@@ -54,4 +54,4 @@ globals().update({name: _binary(name, op, "either") for name, op in _bessel.POLY
 def __getattr__(name: str) -> Any:
     from .core import left_out
 
-    raise AttributeError(left_out.absent("torch.special", name, __all__))
+    raise left_out.missing("torch.special", name, __all__)

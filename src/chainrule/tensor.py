@@ -10,7 +10,7 @@ import numpy as np
 
 from . import functions
 from .autograd import api, engine
-from .core import dtypes, inplace, variable
+from .core import dtypes, inplace, left_out, variable
 from .core.hooks import RemovableHandle, add_hook
 from .core.live import gradient_read, gradient_set
 from .core.node import Node, named
@@ -295,6 +295,9 @@ class Tensor(Variable):
             return array.astype(dtype)
         return array.copy() if copy else array
 
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in left_out.TENSOR]
+
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         """What NumPy's own functions return for a tensor: ``np.sin(x)`` is a tensor again."""
         return from_numpy(np.asarray(array))
@@ -302,3 +305,4 @@ class Tensor(Variable):
 
 variable.set_tensor_type(Tensor)
 functions.attach(Tensor)
+left_out.mark(Tensor)

@@ -101,9 +101,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             parent = importlib.import_module(ours.rpartition(".")[0])
             found = getattr(parent, ours.rpartition(".")[2], None)
             if found is None:
-                raise ModuleNotFoundError(
-                    f"No module named {name!r}: it is a part of PyTorch that chainrule leaves out", name=name
-                ) from None
+                why = str(error).partition(": ")[2] or "it is a part of PyTorch that chainrule leaves out"
+                raise ModuleNotFoundError(f"No module named {name!r}: {why}", name=name) from None
             real = found
         # The import system looks the module up again after this: what it finds here is what `import` binds.
         sys.modules[name] = real

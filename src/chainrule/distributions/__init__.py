@@ -152,4 +152,4 @@ def __getattr__(name: str) -> object:
         return sys.modules[f"{__name__}.{name}"]
     from ..core import left_out
 
-    raise AttributeError(left_out.absent("torch.distributions", name, __all__))
+    raise left_out.missing("torch.distributions", name, __all__)

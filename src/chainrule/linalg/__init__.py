@@ -20,4 +20,4 @@ __all__ = [n for room in _ROOMS for n in room.__all__ if n not in _OLD]
 def __getattr__(name: str) -> Any:
     from ..core import left_out
 
-    raise AttributeError(left_out.absent("torch.linalg", name, __all__))
+    raise left_out.missing("torch.linalg", name, __all__)

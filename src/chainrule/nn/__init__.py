@@ -38,4 +38,4 @@ def __getattr__(name: str) -> _Any:
         return _importlib.import_module(f".{name}", __name__)
     from ..core import left_out
 
-    raise AttributeError(left_out.absent("torch.nn", name, globals()), name=name, obj=_sys.modules[__name__])
+    raise left_out.missing("torch.nn", name, globals())

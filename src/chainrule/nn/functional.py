@@ -385,4 +385,4 @@ def embedding_bag(
 def __getattr__(name: str) -> Any:
     from ..core import left_out
 
-    raise AttributeError(left_out.absent("torch.nn.functional", name, globals()))
+    raise left_out.missing("torch.nn.functional", name, globals())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from ..core import left_out
@@ -38,4 +37,4 @@ def data_parallel(
 
 
 def __getattr__(name: str) -> Any:
-    raise AttributeError(left_out.absent("torch.nn.parallel", name, globals()), name=name, obj=sys.modules[__name__])
+    raise left_out.missing("torch.nn.parallel", name, globals())

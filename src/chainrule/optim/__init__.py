@@ -22,4 +22,4 @@ def __getattr__(name: str) -> object:
         return importlib.import_module(".swa_utils", __name__)
     from ..core import left_out
 
-    raise AttributeError(left_out.absent("torch.optim", name, __all__))
+    raise left_out.missing("torch.optim", name, __all__)

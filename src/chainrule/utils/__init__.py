@@ -34,4 +34,4 @@ def __getattr__(name: str) -> _Any:
         return _importlib.import_module(f".{name}", __name__)
     from ..core import left_out
 
-    raise AttributeError(left_out.absent("torch.utils", name, [*globals(), *_ROOMS]))
+    raise left_out.missing("torch.utils", name, [*globals(), *_ROOMS])

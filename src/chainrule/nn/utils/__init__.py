@@ -36,4 +36,4 @@ def __getattr__(name: str) -> _Any:
         return _importlib.import_module(".prune", __name__)
     from ...core import left_out
 
-    raise AttributeError(left_out.absent("torch.nn.utils", name, globals()), name=name, obj=_sys.modules[__name__])
+    raise left_out.missing("torch.nn.utils", name, globals())

@@ -36,4 +36,4 @@ __all__ = [
 def __getattr__(name: str) -> object:
     from ...core import left_out
 
-    raise AttributeError(left_out.absent("torch.utils.data", name, __all__))
+    raise left_out.missing("torch.utils.data", name, __all__)
