@@ -98,6 +98,82 @@ def test_files_that_programs_import_names_from():
             from torch.nn.modules.linear import NoSuchLayer  # noqa: F401
 
 
+def test_names_for_annotations_and_base_classes():
+    with chainrule.as_torch() as torch:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+        from torch.nn.common_types import _size_2_t  # noqa: F401
+        from torch.nn.modules.batchnorm import _NormBase
+        from torch.nn.modules.loss import _Loss, _WeightedLoss
+        from torch.nn.modules.pooling import _MaxPoolNd
+        from torch.storage import UntypedStorage
+        from torch.types import Device, Number  # noqa: F401
+
+        class Mine(_WeightedLoss):
+            def forward(self, x, y):
+                return ((x - y) ** 2 * self.weight).mean()
+
+        mine = Mine(torch.tensor(2.0), reduction="sum")
+        assert mine(torch.ones(2), torch.zeros(2)).item() == 2.0
+        assert (mine.reduction, [*mine.state_dict()]) == ("sum", ["weight"])
+        assert isinstance(torch.nn.MSELoss(), _Loss)
+        assert (torch.nn.MSELoss().reduction, torch.nn.MSELoss(reduction="sum").reduction) == ("mean", "sum")
+        assert isinstance(torch.nn.BatchNorm1d(2), _NormBase)
+        assert isinstance(torch.nn.MaxPool2d(2), _MaxPoolNd)
+        assert UntypedStorage is torch.UntypedStorage
+        q = torch.randn(1, 1, 2, 4)
+        with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
+            inside = torch.nn.functional.scaled_dot_product_attention(q, q, q)
+        assert torch.equal(inside, torch.nn.functional.scaled_dot_product_attention(q, q, q))
+        with pytest.raises(AssertionError, match="Backend must be an instance of SDPBackend"), sdpa_kernel([]):
+            pass
+
+
+def test_multiprocessing_is_imported_and_refused_on_use():
+    with chainrule.as_torch():
+        import torch.multiprocessing as mp
+
+        mp.set_sharing_strategy("file_system")
+        assert mp.cpu_count() >= 1
+
+        class Worker(mp.Process):
+            pass
+
+        for start in (lambda: mp.spawn(print, nprocs=2), lambda: mp.Pool(2), lambda: Worker(target=print)):
+            with pytest.raises(NotImplementedError, match="tensors are not shared between processes here"):
+                start()
+        with pytest.raises(AttributeError, match="nonsense"):
+            mp.nonsense
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda t: t.ones(2).cuda(),
+        lambda t: t.ones(2, device="cuda"),
+        lambda t: t.ones(2).to("cuda:0"),
+        lambda t: t.nn.Linear(1, 1).cuda(),
+        lambda t: t.nn.Linear(1, 1).to(t.device("cuda")),
+    ],
+)
+def test_a_device_that_is_not_there_says_what_to_write(use):
+    with pytest.raises(AssertionError) as raised:
+        use(chainrule)
+    assert str(raised.value) == (
+        "Torch not compiled with CUDA enabled\n"
+        "  chainrule computes on the CPU, the only device it has\n"
+        "  Leave .cuda() and device= out, or write device = 'cuda' if torch.cuda.is_available() else 'cpu'."
+    )
+
+
+def test_the_source_of_a_compiled_model_says_what_to_compile():
+    model = chainrule.compile(chainrule.nn.Linear(2, 2))
+    with pytest.raises(AttributeError, match=r"compile\(\) gives a model back as it is.*\n.*step\.source\(\)"):
+        model.source()
+    step = chainrule.compile(lambda x: model(x).detach())
+    step(chainrule.ones(3, 2))
+    assert "def " in str(step.source())
+
+
 def test_what_is_left_out_says_so():
     with (
         chainrule.as_torch(),

@@ -420,3 +420,17 @@ def test_predict_does_not_speak_of_a_target(tmp_path):
     out = run("predict", tmp_path / "run", _csv(tmp_path / "n.csv", "a,b", [("big", 1), ("small", 2)]), code=2)
     assert "column 'a': 'big' is not a number" in out
     assert "--target" not in out
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("learning_rate = 0.1", "unknown setting 'learning_rate'; did you mean 'lr'?"),
+        ("batchsize = 3", "unknown setting 'batchsize'; did you mean 'batch-size'?"),
+        ("colours = 3", "unknown setting 'colours'; there are: data, target, hidden, activation"),
+    ],
+)
+def test_an_unknown_setting_names_the_one_that_is_meant(tmp_path, line, said):
+    file = tmp_path / "settings.toml"
+    file.write_text(line + "\n")
+    assert said in run("train", "digits", "--config", file, code=2)

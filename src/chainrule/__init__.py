@@ -65,7 +65,7 @@ short, int, long = int16, int32, int64
 _ROOMS = {
     "nn", "optim", "special", "utils", "autograd", "compile", "check", "explain", "diagnose", "bridge", "byhand",
     "data", "linalg", "func", "graph", "serialization", "distributions", "cuda", "backends", "amp", "accelerator",
-    "mps", "profiler", "random", "testing", "version", "signal", "compiler",
+    "mps", "profiler", "random", "testing", "version", "signal", "compiler", "multiprocessing", "types",
 }  # fmt: skip
 
 # Functions that load with their room: name → room.

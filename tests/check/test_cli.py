@@ -84,3 +84,18 @@ def test_import_torch_gives_chainrule(tmp_path):
     done = run(f"{file}:loss")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("PASS")
+
+
+def test_lines_of_code_in_a_fix_are_never_wrapped(tmp_path):
+    file = tmp_path / "long.py"
+    name = "a_rather_long_name_for_the_design_matrix_of_this_regression"
+    file.write_text(
+        f"import numpy as np\ncheck_inputs = np.array([0.5, -1.0])\n{name} = np.array([[1.0, 2.0], [3.0, 4.0]])\n\n"
+        f"def f(w):\n    return np.sum(({name} @ w - np.array([1.0, 2.0])) ** 2)\n\n"
+        f"def g(w):\n    return {name}.T @ ({name} @ w - np.array([1.0, 2.0]))\n"
+    )
+    done = run(f"{file}:f", "--grad", "g")
+    assert done.returncode == 1
+    (fix,) = [line for line in done.stdout.splitlines() if "change `" in line]
+    assert fix.count("`") == 4
+    assert len(fix) > 100

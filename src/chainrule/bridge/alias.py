@@ -31,6 +31,7 @@ _FILES = {
     "optim.adamw": "optim.adam",
     "utils.data._utils": "data",
     "utils.data._utils.collate": "data.collate",
+    "storage": "core.storage",
     "utils.hooks": "core.hooks",
 }
 """Files of PyTorch's that programs import from, which have another name here."""

@@ -158,6 +158,9 @@ class Report:
         out = []
         for style, text in self.lines():
             indent = len(text) - len(text.lstrip())
+            if "`" in text:  # code, to be copied
+                out.append((style, text))
+                continue
             pieces = textwrap.wrap(
                 text, _WIDTH, subsequent_indent=" " * (indent + 2), drop_whitespace=True, replace_whitespace=False
             ) or [""]

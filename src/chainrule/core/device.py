@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import message
+
 __all__ = [
-    "device", "CPU", "check_device", "layout", "memory_format", "strided", "contiguous_format", "preserve_format",
-    "channels_last",
+    "device", "CPU", "check_device", "refusal", "layout", "memory_format", "strided", "contiguous_format",
+    "preserve_format", "channels_last",
 ]  # fmt: skip
 
 _TYPES = (
@@ -70,8 +72,14 @@ def check_device(d: Any) -> None:
     if kind == "cpu":
         return
     if kind == "cuda":
-        raise AssertionError("Torch not compiled with CUDA enabled")
-    raise NotImplementedError(f"chainrule computes on the CPU; there is no device {kind!r} here")
+        raise AssertionError(refusal("Torch not compiled with CUDA enabled"))
+    raise NotImplementedError(refusal(f"there is no device {kind!r} here"))
+
+
+def refusal(what: str) -> str:
+    """The message for a device that is not there."""
+    fix = "Leave .cuda() and device= out, or write device = 'cuda' if torch.cuda.is_available() else 'cpu'."
+    return message(what, "chainrule computes on the CPU, the only device it has", fix=fix)
 
 
 class _Named:

@@ -34,7 +34,7 @@ _collect()
 
 
 def __getattr__(name: str) -> _Any:
-    if name in ("utils", "functional", "modules"):
+    if name in ("utils", "functional", "modules", "common_types"):
         return _importlib.import_module(f".{name}", __name__)
     from ..core import left_out
 

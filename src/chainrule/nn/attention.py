@@ -1,7 +1,10 @@
-"""Attention with several heads."""
+"""Attention with several heads. As ``torch.nn.attention`` also its settings, of which there is nothing to set."""
 
 from __future__ import annotations
 
+import contextlib
+import enum
+from collections.abc import Iterator
 from typing import Any
 
 from . import functional as F
@@ -112,3 +115,23 @@ class MultiheadAttention(Module):
             average_attn_weights=average_attn_weights, is_causal=is_causal,
         )  # fmt: skip
         return (out.transpose(1, 0) if swaps else out), weights
+
+
+class SDPBackend(enum.IntEnum):
+    """PyTorch's ways to compute ``scaled_dot_product_attention``, by its numbers. Here there is one: MATH."""
+
+    ERROR = -1
+    MATH = 0
+    FLASH_ATTENTION = 1
+    EFFICIENT_ATTENTION = 2
+    CUDNN_ATTENTION = 3
+    OVERRIDEABLE = 4
+
+
+@contextlib.contextmanager
+def sdpa_kernel(backends: SDPBackend | list[SDPBackend], set_priority: bool = False) -> Iterator[None]:
+    """Accepted and without effect: all of them compute the same, and attention is computed in one way."""
+    chosen = [backends] if isinstance(backends, SDPBackend) else list(backends)
+    if not chosen or not all(isinstance(b, SDPBackend) for b in chosen):
+        raise AssertionError("Backend must be an instance of SDPBackend or a list of SDPBackend instances")
+    yield

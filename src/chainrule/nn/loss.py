@@ -23,7 +23,27 @@ __all__ = [
 _OLD: dict[str, Any] = {"size_average": None, "reduce": None}
 
 
-class Loss(Declared):
+class _Loss(Module):
+    """What programs derive losses of their own from; every loss here is one."""
+
+    def __init__(self, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> None:
+        super().__init__()
+        self.reduction = reduction
+        if size_average is not None or reduce is not None:
+            self.reduction = reduction_of(reduction, size_average, reduce)
+
+
+class _WeightedLoss(_Loss):
+    """The same with a weight for each class."""
+
+    def __init__(
+        self, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.register_buffer("weight", weight)
+
+
+class Loss(Declared, _Loss):
     """A loss with its settings. ``weight`` and ``pos_weight`` are buffers, so they move with the module."""
 
     reduction: str

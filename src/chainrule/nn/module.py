@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..core import dtypes, inplace
+from ..core.device import refusal
 from ..core.live import gradient_read, gradient_set
 from ..core.state import state
 from ..core.variable import Variable, wrap
@@ -123,7 +124,10 @@ class Module(StatefulModule, HookedModule):
             found = d["_buffers"]
             if name in found:
                 return found[name]
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'", name=name, obj=self)
+        text = f"'{type(self).__name__}' object has no attribute '{name}'"
+        if name in _OF_A_STEP:
+            raise AttributeError(text + _OF_A_STEP[name], name=name, obj=None)
+        raise AttributeError(text, name=name, obj=self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         d = self.__dict__
@@ -504,6 +508,16 @@ class Module(StatefulModule, HookedModule):
             self._init_state_hooks()
 
 
+_OF_A_STEP = {
+    name: (
+        f": compile() gives a model back as it is, since its backward pass lies outside of it\n"
+        f"  Compile a function: step = chainrule.compile(lambda x: model(x).detach()); step(x); step.{name}()"
+    )
+    for name in ("source", "report", "passes", "llvm")
+}
+"""What a compiled function has and a model has not, with the way to it."""
+
+
 def indent(text: str) -> str:
     """``text`` with two spaces before every line but the first."""
     return text.replace("\n", "\n  ")
@@ -526,7 +540,7 @@ def _parse_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         what = (
             "Torch not compiled with CUDA enabled" if kind == "cuda" or kind.isdigit() else f"no such device: {device}"
         )
-        raise AssertionError(f"{what}\n  chainrule runs on the CPU.\n  Use device='cpu', or leave the device out.")
+        raise AssertionError(refusal(what))
     if other is not None:
         return other._array.dtype
     return dtypes.as_numpy_dtype(dtype)

@@ -24,6 +24,13 @@ _FAMILIES = (
 )  # fmt: skip
 
 
+_BASES = {
+    "_NormBase": ("normalization", "_Normalised"), "_MaxPoolNd": ("pooling", "_MaxPool"),
+    "_AvgPoolNd": ("pooling", "_AvgPool"), "_LPPoolNd": ("pooling", "_LPPool"),
+}  # fmt: skip
+"""Base classes that have another name here."""
+
+
 def _ntuple(n: int, name: str = "parse") -> _Any:
     """A function that makes n of one (a sequence stays what it is, as a tuple)."""
 
@@ -42,6 +49,8 @@ def _find(name: str) -> _Any:
         return _TUPLES[name]
     if name == "_ntuple":
         return _ntuple
+    if name in _BASES:
+        return getattr(_importlib.import_module(f".{_BASES[name][0]}", __package__), _BASES[name][1])
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     for family in _FAMILIES:

@@ -111,6 +111,15 @@ def _commas(widths: tuple[int, ...]) -> str:
     return ",".join(map(str, widths))
 
 
+_ALSO = {
+    "learning_rate": "lr", "layers": "hidden", "hidden_size": "hidden", "hidden_sizes": "hidden", "widths": "hidden",
+    "scheduler": "schedule", "lr_schedule": "schedule", "optim": "optimizer", "wd": "weight_decay",
+    "num_epochs": "epochs", "n_epochs": "epochs", "max_epochs": "epochs", "patience": "early_stop",
+    "grad_clip": "clip_grad_norm", "clip": "clip_grad_norm", "normalization": "norm", "label": "target",
+}  # fmt: skip
+"""Other words for settings, which are too different to be taken for misspellings."""
+
+
 def checked(values: dict[str, Any], source: str) -> dict[str, Any]:
     """``values`` with ``-`` turned into ``_`` and every type as the field wants it."""
     fields = {f.name: f for f in dataclasses.fields(TrainConfig)}
@@ -118,8 +127,8 @@ def checked(values: dict[str, Any], source: str) -> dict[str, Any]:
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in fields:
-            near = difflib.get_close_matches(name, fields, 1)
-            hint = f"; did you mean {near[0].replace('_', '-')!r}?" if near else ""
+            near = [_ALSO[name]] if name in _ALSO else difflib.get_close_matches(name, fields, 1)
+            hint = f"; did you mean {near[0].replace('_', '-')!r}?" if near else f"; there are: {', '.join(fields)}"
             raise UsageError(f"{source}: unknown setting {key!r}{hint}")
         found[name] = _typed(key, value, str(fields[name].type), source)
     return found
