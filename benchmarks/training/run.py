@@ -44,6 +44,7 @@ def environment(library: str, folder: Path) -> dict[str, str]:
         "TRITON_CACHE_DIR": str(folder / "triton"),
         "CACHEDB": str(folder / "tinygrad.db"),
         "JAX_PLATFORMS": "cpu",
+        "PYTHONDONTWRITEBYTECODE": "",
         # Compilers started beside the step would compete with it; the step itself is unchanged by this.
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
         # glibc gives large arrays back to the kernel and takes them anew, zeroed page by page: eager PyTorch's
