@@ -17,7 +17,7 @@ from chainrule.check.repair.source import FunctionSource
 from .networks import NETWORKS, Network, build
 from .operators import OPERATORS, Operator
 
-__all__ = ["Case", "cases", "KINDS"]
+__all__ = ["Case", "cases", "cases_of", "KINDS"]
 
 KINDS = [o.name for o in OPERATORS]
 _BATCH = {
@@ -71,18 +71,22 @@ def _changes(network: Network, grad: Any) -> bool:
 def cases(part: str | None = None) -> Iterator[Case]:
     """``part``: "tuned", "held out", or None for all."""
     for network_name in NETWORKS:
-        network = build(network_name)
-        for operator in OPERATORS:
-            out = held_out(operator.name, network_name)
-            if part is not None and out != (part == "held out"):
-                continue
-            yield from _cases(network, operator, out)
+        yield from cases_of(network_name, part)
 
 
-def _cases(network: Network, operator: Operator, out: bool) -> Iterator[Case]:
+def cases_of(network_name: str, part: str | None = None) -> Iterator[Case]:
+    """The cases on one network."""
+    network = build(network_name)
     tree = FunctionSource(network.grad).tree
     assert tree is not None
-    tree = copy.deepcopy(tree)
+    for operator in OPERATORS:
+        out = held_out(operator.name, network_name)
+        if part is not None and out != (part == "held out"):
+            continue
+        yield from _cases(network, operator, copy.deepcopy(tree), out)
+
+
+def _cases(network: Network, operator: Operator, tree: ast.FunctionDef, out: bool) -> Iterator[Case]:
     function = network.grad
     names = dict(zip(function.__code__.co_freevars, (c.cell_contents for c in function.__closure__ or ()), strict=True))
     scope = {**function.__globals__, **names}

@@ -1,4 +1,4 @@
-"""A sample of the mutation corpus: every mistake is detected, and nearly every one is named."""
+"""A sample of the mutation corpus: every mistake is detected and named."""
 
 from __future__ import annotations
 
@@ -8,40 +8,34 @@ import chainrule.check as check
 from chainrule.check import Verdict
 from chainrule.check.structure import WrongGradient
 
-from .corpus import KINDS, cases
+from .corpus import KINDS, cases, cases_of
 from .networks import NETWORKS, build
 
-EVERY = 15  # one case in fifteen: the whole corpus is scored by benchmarks/check_accuracy
+EVERY = {"lstm_cell": 40, "batch_norm_long": 40}
+"""One case in so many, else in twenty: the whole corpus is scored by benchmarks/check_accuracy."""
 
 
-@pytest.fixture(scope="module")
-def corpus():
-    return list(cases())
-
-
-def test_the_corpus_is_large_enough(corpus):
+def test_the_corpus_is_large_enough():
+    corpus = list(cases())
     assert len(KINDS) >= 40
     assert len({c.operator.name for c in corpus}) >= 40
     assert sum(c.held_out for c in corpus) > 0.4 * len(corpus)
 
 
-def test_mistakes_are_detected_and_named(corpus):
-    missed, misnamed, count = [], [], 0
-    for case in corpus[::EVERY]:
-        count += 1
+@pytest.mark.parametrize("name", NETWORKS)
+def test_mistakes_are_detected_and_named(name):
+    sample = list(cases_of(name))[7 :: EVERY.get(name, 20)]
+    assert len(sample) >= 2
+    for case in sample:
         try:
             report = check(case.network.f, case.network.point, grad=case.grad)
         except WrongGradient as error:
             first = error.kind
         else:
-            if report.verdict is not Verdict.FAIL:
-                missed.append(case.name)
+            assert report.verdict is Verdict.FAIL, case.name
+            assert len(str(report).splitlines()) <= 30, case.name
             first = report.hypotheses[0].kind
-            assert len(str(report).splitlines()) <= 30
-        if first not in case.operator.expects:
-            misnamed.append(f"{case.name}: {first}")
-    assert not missed
-    assert len(misnamed) <= 0.05 * count, misnamed
+        assert first in case.operator.expects, case.name
 
 
 @pytest.mark.parametrize("name", NETWORKS)
