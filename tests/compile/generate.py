@@ -1,13 +1,17 @@
-"""Random programs for the compiler: ops, shapes, dtypes, views, in-place writes, gradients, updates.
+"""Random programs for the compiler: ops, shapes, dtypes, views, in-place writes, branches, gradients, updates.
 
-A program is plain data (``Case``), so that it can be printed, replayed and made smaller.
+A program is plain data (``Case``), so that it can be printed, replayed and made smaller. Besides the tables below,
+a step may be any op of the registry on one of its sample calls (``registered``).
 """
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 import chainrule as torch
+import chainrule.linalg  # its ops are registered when they are first needed
+from chainrule.core.op import registry
 from chainrule.core.variable import wrap
 
 F = torch.nn.functional
@@ -17,7 +21,7 @@ LARGEST = 20000
 
 
 def _float(t):
-    return t.dtype in (torch.float32, torch.float64)
+    return t.is_floating_point()
 
 
 def _rank(n):
@@ -69,7 +73,54 @@ INTEGER = {
     "sum": lambda i, j: i.sum() + j,
     "eq": lambda i, j: (i == j).long(), "max": lambda i, j: torch.maximum(i, j), "float": lambda i, j: i.float() * j,
 }  # fmt: skip
-KINDS = ["unary"] * 5 + ["binary"] * 3 + ["matmul", "write", "write view", "integer", "take", "cat", "linear", "update"]
+BITS = {
+    "and": lambda i, j: i & j, "or": lambda i, j: i | j, "xor": lambda i, j: i ^ j, "invert": lambda i, j: ~i,
+    "bool": lambda i, j: i > j, "int32": lambda i, j: i.to(torch.int32), "int64": lambda i, j: i.to(torch.int64),
+    "uint8": lambda i, j: (i % 7).to(torch.uint8), "any": lambda i, j: i.any(), "all": lambda i, j: (i > -3).all(),
+    "count": lambda i, j: (i != 0).sum(), "argmax": lambda i, j: (j * 1).long().argmax(-1) if _full(j) else j,
+}  # fmt: skip
+WRITES = {
+    "row": lambda a: a[0].mul_(2).add_(1), "fill": lambda a: a[..., -1].fill_(0.5), "zero": lambda a: a[:1].zero_(),
+    "mask": lambda a: a.masked_fill_(a > 1, 1.0), "copy": lambda a: a[..., :1].copy_(a[..., -1:]),
+    "turned": lambda a: a.transpose(0, -1)[..., :1].add_(0.5), "flat": lambda a: a.reshape(-1)[1:].mul_(2),
+    "add at": lambda a: a.index_add_(0, torch.zeros(1, dtype=torch.int64), a[:1] * 0.5),
+    "set at": lambda a: a.__setitem__(torch.tensor([0]), a[-1:] + 1), "clamp": lambda a: a[::2].clamp_(-0.5, 0.5),
+}  # fmt: skip
+DTYPES = (torch.bfloat16, torch.float32, torch.float64)
+KINDS = [*["unary"] * 6, *["binary"] * 3, "matmul", "write", "write view", "write in", "integer", "bits", "take", "cat",
+         "linear", "update", "branch", "cast", "op", "op"]  # fmt: skip
+DRAWN = {"bernoulli", "multinomial", "dropout"}
+"""Random numbers are drawn by the step's own front, not by a recorded program: training steps have them."""
+OPS = sorted(name for name in registry if name not in DRAWN)
+
+
+@functools.cache
+def sample_calls(name):
+    with np.errstate(all="ignore"):
+        return list(registry[name].samples(np.random.default_rng(0)))
+
+
+def registered(name, which, value, dtype):
+    """An op on one of its samples, whose first array of floats is scaled by a number computed from ``value``.
+
+    The factor lies between 0.99 and 1, so that the sample stays in the op's domain.
+    """
+    calls = sample_calls(name)
+    call = calls[which % len(calls)]
+    floats = [k for k, x in enumerate(call.args) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+    args = []
+    for k, x in enumerate(call.args):
+        if isinstance(x, np.ndarray):
+            x = wrap(x.astype(torch.empty(0, dtype=dtype)._array.dtype) if k in floats else x.copy())
+            if floats and k == floats[0] and value.numel():
+                x = x * (1 - 0.01 * torch.sigmoid(value.mean())).to(dtype)
+        args.append(x)
+    params = dict(call.params)
+    if isinstance(params.get("dtype"), np.dtype) and params["dtype"].kind == "f":
+        params["dtype"] = torch.empty(0, dtype=dtype)._array.dtype
+    made = registry[name].call(*args, **params)
+    made = made if isinstance(made, (tuple, list)) else [made]
+    return [r if isinstance(r, torch.Tensor) else wrap(np.asarray(r)) for r in made]
 
 
 @dataclass(frozen=True)
@@ -94,13 +145,23 @@ class Case:
         return [*found, rng.integers(0, 5, self.shapes[0])]
 
 
-def random_case(rng):
-    shapes = tuple(SHAPES[i] for i in rng.integers(0, len(SHAPES), rng.integers(1, 4)))
+def make_case(number, longest=18):
+    """A case from a source of random numbers: ``number(n)`` gives one from 0 to n − 1."""
+    shapes = tuple(SHAPES[number(len(SHAPES))] for _ in range(1 + number(3)))
     steps = tuple(
-        (KINDS[rng.integers(0, len(KINDS))], *(int(k) for k in rng.integers(0, 100, 3)))
-        for _ in range(rng.integers(1, 18))
+        (KINDS[number(len(KINDS))], number(1000), number(100), number(100)) for _ in range(1 + number(longest - 1))
     )
-    return Case(shapes, bool(rng.integers(0, 4)), steps, bool(rng.integers(0, 2)), int(rng.integers(0, 2**31)))
+    return Case(shapes, bool(number(4)), steps, bool(number(2)), number(2**31))
+
+
+def with_op(case, name, which):
+    """The case with an op of the registry as its first step, on one of the op's samples."""
+    step = ("op", OPS.index(name), which, 0)
+    return replace(case, steps=(step, *case.steps))
+
+
+def random_case(rng):
+    return make_case(lambda n: int(rng.integers(0, n)))
 
 
 def broadcastable(a, b):
@@ -121,8 +182,25 @@ def _write_view(a):
     return copy
 
 
-def function(case, used=None):
-    """The program as a function of tensors; ``used`` counts the ops."""
+def _written(a, write):
+    copy = a.clone()
+    write(copy)
+    return copy
+
+
+def _branch(a, which):
+    """Python decides by what it may see of a tensor: its shape, whether it has a gradient."""
+    if a.dim() > 1 and a.shape[-1] % 2:
+        return a * 2 if which % 3 else a.sum(0)
+    if a.dim() < 2 and a.requires_grad:
+        for k in range(which % 3):
+            a = a * (k + 0.5)
+        return a - 1
+    return torch.where(a > 0, a * a, -a) if which % 2 else a + a.numel()
+
+
+def function(case, used=None, exact=False):
+    """The program as a function of tensors; ``used`` counts the kinds. With ``exact`` floats are float64 throughout."""
 
     def note(name):
         if used is not None:
@@ -142,8 +220,8 @@ def function(case, used=None):
                 a, b = values[i % len(values)], values[j % len(values)]
                 made, name = None, kind
                 if kind == "matmul":
-                    if a.dim() >= 1 and b.dim() >= 2 and a.shape[-1] == b.shape[-1] and a.dtype == b.dtype:
-                        made = (a @ b.transpose(-1, -2)) * 0.2
+                    if a.dim() >= 1 and b.dim() >= 2 and a.shape[-1] == b.shape[-1]:
+                        made = (a @ b.to(a.dtype).transpose(-1, -2)) * 0.2
                 elif kind == "linear":
                     if a.dim() >= 1 and a.shape[-1]:
                         n, m = 1 + which % 33, a.shape[-1]
@@ -151,7 +229,7 @@ def function(case, used=None):
                         made = torch.relu(F.linear(a, w, w[:, 0]))
                 elif kind == "binary":
                     name, op = pick(BINARY, which)
-                    if broadcastable(a.shape, b.shape) and a.dtype == b.dtype:
+                    if broadcastable(a.shape, b.shape):
                         made = op(a, b)
                 elif kind == "write":
                     if _full(a):
@@ -159,16 +237,43 @@ def function(case, used=None):
                 elif kind == "write view":
                     if _full(a) and a.dim() > 1:
                         made = _write_view(a)
-                elif kind == "integer":
+                elif kind == "write in":
+                    name, op = pick(WRITES, which)
+                    name = "write " + name
+                    if _full(a):
+                        made = _written(a, op)
+                elif kind == "branch":
+                    made = _branch(a, which)
+                elif kind == "cast":
+                    made = a.to(torch.float64 if exact else DTYPES[which % 3])
+                elif kind == "op":
+                    name = OPS[which % len(OPS)]
+                    for k, r in enumerate(
+                        registered(
+                            name, i, b, torch.float64 if exact else torch.float32 if case.single else torch.float64
+                        )
+                    ):
+                        if _float(r) and r.numel() <= LARGEST:
+                            values.append(r)
+                        elif k == 0 and r.numel() <= LARGEST:
+                            values.append(r.to(values[0].dtype) * 0.5)
+                    note("op " + name)
+                    continue
+                elif kind in ("integer", "bits"):
                     p, q = integers[i % len(integers)], integers[j % len(integers)]
-                    name, op = pick(INTEGER, which)
+                    name, op = pick(INTEGER if kind == "integer" else BITS, which)
                     name = "int " + name
+                    if name == "int float" and exact:
+                        op = lambda i, j: i.double() * j
                     if broadcastable(p.shape, q.shape):
                         r = op(p, q)
                         if _float(r):
                             values.append(r.to(a.dtype))
                         elif r.dtype == torch.bool:
                             values.append(torch.where(r, 1.0, -0.5).to(a.dtype))
+                            integers.append(r)
+                        elif r.dtype != torch.int64:
+                            integers.append(r)
                         else:
                             integers.append(r.clamp(-100, 100))
                         note(name)
@@ -176,10 +281,10 @@ def function(case, used=None):
                 elif kind == "take":
                     index = integers[j % len(integers)]
                     if _full(a) and index.numel() < 2000:
-                        index = index % a.shape[0]
+                        index = index.long() % a.shape[0]
                         made = a[index] if which % 2 else torch.index_select(a, 0, index.reshape(-1))
                 elif kind == "cat":
-                    if a.shape == b.shape and a.dim() and a.dtype == b.dtype:
+                    if a.shape == b.shape and a.dim():
                         made = torch.cat([a, b], which % a.dim()) if which % 2 else torch.stack([a, b], which % a.dim())
                 elif kind == "update":
                     continue
