@@ -21,9 +21,57 @@ NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d*)?(?:e[+-]?\d+)?(?![\w.])|-?\d+\.\d
 TOLERANCE = {"schedulers": 1e-6, "pinn": 1e-6}
 
 
-def output(*command: str) -> str:
+SERVER = """
+import os, runpy, sys, warnings
+import torch, torch.distributions, torch.utils.data  # once, for all programs
+for line in sys.stdin:
+    program, out = line.rstrip("\\n").split("\\t")
+    child = os.fork()
+    if not child:
+        with open(out, "w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        warnings.simplefilter("ignore")
+        sys.argv, sys.path[0] = [program], os.path.dirname(program)
+        code = 1
+        try:
+            runpy.run_path(program, run_name="__main__")
+            code = 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+"""Runs a program in a fork of a process that has imported PyTorch: importing takes longer than most programs do."""
+
+
+@pytest.fixture(scope="module")
+def under_torch(tmp_path_factory):
+    """A function that gives what a program prints under PyTorch."""
+    folder = tmp_path_factory.mktemp("output")
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as server:  # fmt: skip
+
+        def run(program):
+            out = folder / program.stem
+            server.stdin.write(f"{program}\t{out}\n")
+            server.stdin.flush()
+            assert server.stdout.readline() == "0\n", out.read_text()
+            return out.read_text()
+
+        yield run
+        server.stdin.close()
+
+
+def under_chainrule(program: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", *command],
+        [sys.executable, "-W", "ignore", "-m", "chainrule", "run", str(program)],
         capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -32,9 +80,8 @@ def output(*command: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.stem)
-def test_same_output(program):
-    theirs = output(str(program))
-    ours = output("-m", "chainrule", "run", str(program))
+def test_same_output(program, under_torch):
+    theirs, ours = under_torch(program), under_chainrule(program)
     assert NUMBER.sub("#", ours) == NUMBER.sub("#", theirs)
     a, b = ([float(n) for n in NUMBER.findall(text)] for text in (ours, theirs))
     assert a == pytest.approx(b, rel=TOLERANCE.get(program.stem, 1e-3), abs=1e-5)
