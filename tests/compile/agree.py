@@ -165,7 +165,7 @@ class Yardstick:
         finite = np.isfinite(mine) & np.isfinite(theirs)
         ours, eagers = np.max(mine, initial=0, where=finite), np.max(theirs, initial=0, where=finite)
         found.factor = max(found.factor, float(ours / (eagers + rounding)))
-        if eager.dtype == np.float32:
+        if eager.dtype == np.float32 and scale > 1e-30:
             found.relative = max(found.relative, float(ours / scale))
 
     def moved(self, k):

@@ -57,6 +57,22 @@ def test_gradients_go_back_to_where_values_came_from(dtype, width):
     native(step, table, index, weights, exact=False)
 
 
+@pytest.mark.parametrize("width", [1, 3, 8])
+def test_many_terms_at_one_place_lose_no_digits(width):
+    index, terms = RNG.integers(0, 2, 5000), normal(5000, width) + 1
+
+    def step(w, i, c):
+        w = w.detach().requires_grad_()
+        with torch.enable_grad():
+            return torch.autograd.grad((w[i] * c).sum(), w)[0]
+
+    table = np.zeros((2, width), np.float32)
+    program, _ = record(step, [table, index, terms])
+    (got,), _ = run(program, [table, index, terms])
+    exact = np.array([terms[index == k].astype(np.float64).sum(0) for k in range(2)])
+    np.testing.assert_allclose(got, exact, rtol=1.2e-7)  # one rounding
+
+
 def test_sums_at_equal_places_are_made_in_index_order():
     # 1e8 + 1 − 1e8 + 1 in float32 depends on the order.
     x, index = np.array([[1e8], [1.0], [-1e8], [1.0]], np.float32), np.zeros(4, np.int64)

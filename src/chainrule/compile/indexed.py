@@ -267,11 +267,13 @@ def indexed(instr: Instr, storage: Storage, ranges: Ranges) -> Node | None:
         if walk.start is not None:
             args.append(access(walk.start, _identity(len(walk.start.shape))))
     node = Node("indexed", name, instr, out, tuple(n for n in out.shape if n != 1), args, compute=kind)
+    # Float32 sums are collected in float64 where a place gets several terms on average, which would round one by one;
+    # scatter_sum as NumPy's bincount, which eager mode uses for single numbers.
+    several = walk.start is None and math.prod(walk.shape) > math.prod(out.shape)
     node.params = {
         "how": walk.how, "space": walk.shape, "table": table, "start": walk.start is not None,
         "indices": [(walk.table_shape[axis], strides[axis], v.dtype) for v, _, axis in walk.indices],
-        # As NumPy's bincount, which eager mode uses for single numbers.
-        "wide": walk.how == "add" and kind == "f32" and name == "scatter_sum",
+        "wide": walk.how == "add" and kind == "f32" and (several or name == "scatter_sum"),
     }  # fmt: skip
     return node
 
