@@ -60,7 +60,7 @@ def test_random_programs(number, record_property):
     block = Block()
 
     @seed(number)
-    @settings(max_examples=GRAPHS + 2, deadline=None, suppress_health_check=list(HealthCheck), database=None,
+    @settings(max_examples=GRAPHS + 8, deadline=None, suppress_health_check=list(HealthCheck), database=None,
               phases=[Phase.generate, Phase.shrink])  # fmt: skip
     @given(cases())
     def check(case):
