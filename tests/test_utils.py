@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
+import weakref
 
 import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.errors import GradientError
 from chainrule.utils.checkpoint import checkpoint, checkpoint_sequential
 from chainrule.utils.tensorboard import SummaryWriter, crc32c, png
 
@@ -130,3 +132,37 @@ def test_default_folder(tmp_path, monkeypatch):
     SummaryWriter(comment="_x").close()
     (run,) = os.listdir("runs")
     assert run.endswith("_x")
+
+
+def test_a_checkpoint_keeps_nothing_between_its_two_runs_and_stops_the_second_early():
+    alive, runs = [], []
+
+    def f(t):
+        h = t.exp()
+        alive.append(weakref.ref(h._array))
+        y = h.sin() * t
+        runs.append("saved")
+        z = y + 1
+        runs.append("end")
+        return z
+
+    x = cr.ones(4, requires_grad=True)
+    out = checkpoint(f, x, use_reentrant=False)
+    assert alive[0]() is None
+    assert runs == ["saved", "end"]
+    out.sum().backward()
+    assert runs[2:] in ([], ["saved"])  # not to the end: y + 1 saves nothing
+    want = cr.ones(4, requires_grad=True)
+    f(want).sum().backward()
+    assert cr.equal(x.grad, want.grad)
+
+
+def test_a_second_run_that_does_less_is_an_error():
+    calls = []
+
+    def f(t):
+        calls.append(1)
+        return t.exp().sin() if len(calls) == 1 else t * 1
+
+    with pytest.raises(GradientError, match="A different number of tensors was saved"):
+        checkpoint(f, cr.ones(2, requires_grad=True), use_reentrant=False).sum().backward()

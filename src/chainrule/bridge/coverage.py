@@ -30,9 +30,12 @@ _DIFFERS = """\
   `Function`) runs example by example. `jacfwd`, `jvp` and `linearize` differentiate the backward pass.
 * **`distributions`**: all of them. Gradients of gamma and beta samples are accurate to about 1e-9 (PyTorch's are
   approximations, good to 1e-2 … 1e-5); they cannot be differentiated a second time, as in PyTorch.
+* **`torch.__version__`** is "2.13.0+chainrule" where chainrule stands in torch's place (`chainrule run`, `as_torch()`),
+  so that programs which ask for a version find the API they may use; `chainrule.__version__` is chainrule's own.
+* **`multiprocessing`** can be imported and set up; starting a process raises, since tensors are not shared.
 * **`jit`, `fx`, `export`, `onnx`, `hub`, `distributed`** are left out.
 * **`t.grad_fn`** has PyTorch's names where an op is one op in both; what is composed differently is named differently.
-* A name that is not here raises AttributeError, says whether PyTorch has it, and names the nearest that is here.
+* A name that is not here raises AttributeError and says whether PyTorch has it; a misspelt one names what is meant.
 """
 
 

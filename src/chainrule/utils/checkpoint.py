@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ..autograd.graph import saved_tensors_hooks
 from ..core.rng import default_generator
 from ..core.state import state
 from ..core.variable import Variable, wrap
+from ..errors import GradientError, message
 
 __all__ = ["checkpoint", "checkpoint_sequential", "noop_context_fn", "set_checkpoint_debug_enabled"]
 
@@ -38,9 +41,9 @@ def checkpoint(
 ) -> Any:
     """``function(*args, **kwargs)``, whose intermediate values are computed again when backward needs them.
 
-    The graph of the second run gives the gradients of the arguments, and those of the parameters are accumulated where
-    they belong. Random numbers (dropout) are the same in both runs. ``use_reentrant`` chooses between two
-    implementations in PyTorch; here there is one, which does what both do.
+    Random numbers (dropout) are the same in both runs. With ``use_reentrant=False`` the graph is the function's own,
+    whose saved values come back when the first of them is asked for: everything works that works without a checkpoint.
+    With True the function is one node; its backward runs the function again and accumulates the parameters' gradients.
 
     Args:
         context_fn: gives two contexts, for the first run and for the second.
@@ -59,6 +62,8 @@ def checkpoint(
     first, second = (context_fn or noop_context_fn)()
     if not state.grad or state.recorder is not None:
         return function(*args, **kwargs)  # nothing would be kept; and a traced program plans its own memory
+    if use_reentrant is False:
+        return _Again(function, args, kwargs, second, preserve_rng_state).run(first)
     from ..autograd.function import Function
 
     before = default_generator.get_state() if preserve_rng_state else None
@@ -111,6 +116,76 @@ def checkpoint(
 
     anchor = wrap(np.zeros(0, np.float32), None, True)
     return Checkpoint.apply(anchor, *[args[i] for i in places])
+
+
+class _Slot:
+    """What a node keeps in place of a saved array."""
+
+    __slots__ = ("__weakref__",)
+
+
+class _Enough(Exception):
+    """Everything that was saved in the first run is there: the rest of the second need not run."""
+
+
+class _Again:
+    """A function whose saved values are forgotten, and found again by a second run when backward asks for one.
+
+    A value lives as long as the node that wants it: the slots are its keys, and the nodes are their only owners.
+    """
+
+    def __init__(self, function: Any, args: Any, kwargs: Any, second: Any, preserve_rng_state: bool) -> None:
+        self.function, self.args, self.kwargs, self.second = function, args, kwargs, second
+        self.before = default_generator.get_state() if preserve_rng_state else None
+        self.slots: list[weakref.ref[_Slot]] = []
+        self.found: weakref.WeakKeyDictionary[_Slot, Any] = weakref.WeakKeyDictionary()
+
+    def run(self, first: Any) -> Any:
+        with first, saved_tensors_hooks(self._forget, self._value):
+            return self.function(*self.args, **self.kwargs)
+
+    def _forget(self, tensor: Any) -> _Slot:
+        slot = _Slot()
+        self.slots.append(weakref.ref(slot))
+        return slot
+
+    def _value(self, slot: _Slot) -> Any:
+        if slot not in self.found:
+            self._run_again()
+        if slot not in self.found:
+            raise GradientError(
+                message(
+                    "torch.utils.checkpoint: A different number of tensors was saved during the original forward and "
+                    "recomputation.",
+                    f"the first run saved {len(self.slots)}, the second fewer",
+                    fix="The function must do the same both times: look for what depends on state that changes.",
+                )
+            )
+        return self.found[slot]
+
+    def _run_again(self) -> None:
+        count = itertools.count()
+
+        def keep(tensor: Any) -> Any:
+            k = next(count)
+            slot = self.slots[k]() if k < len(self.slots) else None
+            if slot is not None:
+                self.found[slot] = tensor
+            if k == len(self.slots) - 1:
+                raise _Enough
+            return tensor
+
+        now = default_generator.get_state() if self.before is not None else None
+        with_grad, state.grad = state.grad, True
+        try:
+            if self.before is not None:
+                default_generator.set_state(self.before)
+            with self.second, contextlib.suppress(_Enough), saved_tensors_hooks(keep, lambda tensor: tensor):
+                self.function(*self.args, **self.kwargs)
+        finally:
+            state.grad = with_grad
+            if now is not None:
+                default_generator.set_state(now)
 
 
 def _merged(args: Sequence[Any], places: list[int], tensors: Sequence[Any]) -> list[Any]:
