@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from importlib.machinery import PathFinder
 from typing import Any
 
 __all__ = ["TENSOR", "absent", "install", "mark", "missing", "names", "nearest", "reason"]
@@ -145,14 +146,18 @@ def mark(tensor_type: Any) -> None:
 
 
 class _Finder:
-    """Asked last, when no module is found: ``import chainrule.fft`` learns why."""
+    """Asked last, when no module is found: ``import chainrule.fft`` learns why.
+
+    Tools that load files by themselves ask every finder, also for modules that are there.
+    """
 
     @staticmethod
     def find_spec(fullname: str, path: Any = None, target: Any = None) -> None:
         package, _, name = fullname.rpartition(".")
         if package.partition(".")[0] == "chainrule":
             space = "torch" + package.removeprefix("chainrule")
-            if name in names().get(space, ()):
+            here = getattr(sys.modules.get(package), "__path__", [])
+            if name in names().get(space, ()) and PathFinder.find_spec(fullname, here) is None:
                 said = absent(space, name, ()).partition(": ")[2]
                 raise ModuleNotFoundError(f"No module named {fullname!r}: {said}", name=fullname)
 
