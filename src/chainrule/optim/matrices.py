@@ -42,6 +42,7 @@ class _OneByOne(Optimizer):
         """Update the parameters once; ``closure`` computes the loss again and returns it."""
         name = type(self).__name__
         if engine.recorder is not None:
+            engine.recorder.leak(None, f"{name}.step")  # compile's own error, with the line
             raise RuntimeError(f"{name} chooses its steps by the norms of matrices, so it cannot be traced")
         loss = None
         if closure is not None:
