@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from tests.compile.agree import Found, Refused, again_with_other_data, run_case
 from tests.compile.generate import OPS, make_case, with_op
 from tests.compile.programs import record, run
+from tests.compile.training import make_training, trained
 
 import chainrule as torch
 from chainrule.core.variable import wrap
 
-BLOCKS, GRAPHS = 25, 80
+BLOCKS, GRAPHS, TRAININGS = 25, 80, 15
 TIES = 2
 """Programs of a block in which a comparison may go the other way with rounding: they agree on other numbers."""
 
@@ -24,6 +25,12 @@ TIES = 2
 def cases(draw):
     """A random program, from numbers that Hypothesis draws and makes smaller."""
     return make_case(lambda n: draw(st.integers(0, n - 1)))
+
+
+@st.composite
+def trainings(draw):
+    """A random training step."""
+    return make_training(lambda n: draw(st.integers(0, n - 1)))
 
 
 class Block:
@@ -90,6 +97,28 @@ def test_every_op_of_the_registry_in_a_random_program(letter, record_property):
                 break
         assert name in block.found.ops, name
     block.report(record_property)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_random_training_steps(number, record_property):
+    seen = set()
+
+    @seed(number)
+    @settings(max_examples=TRAININGS + 2, deadline=None, suppress_health_check=list(HealthCheck), database=None,
+              phases=[Phase.generate, Phase.shrink])  # fmt: skip
+    @given(trainings())
+    def check(case):
+        losses, parameters = trained(case, compiled=True)
+        expected, theirs = trained(case, compiled=False)
+        np.testing.assert_allclose(losses, expected, rtol=1e-9)
+        for p, q in zip(parameters, theirs, strict=True):
+            # Optimizers that divide by a gradient's size make whole steps of one that is 0 but for rounding.
+            np.testing.assert_allclose(p, q, rtol=1e-6, atol=1e-6)
+        seen.add(case)
+
+    check()
+    assert len(seen) >= TRAININGS
+    record_property("random graphs", len(seen))
 
 
 def test_what_reads_arrays_without_entries():
