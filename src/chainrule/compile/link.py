@@ -24,7 +24,6 @@ from . import blas, native, workers
 from .decompose import Check
 from .driver import driver
 from .entry import DATA, entries
-from .gemm import packed_tile
 from .groups import Group, make_groups
 from .ir import Module
 from .kernels import Kernels
@@ -33,6 +32,7 @@ from .nest import Kernel
 from .nodes import SEVERAL, Node, build, contiguous
 from .pack import pack_once
 from .split import split
+from .tiles import packed_tile
 
 __all__ = ["Step", "build_step"]
 
