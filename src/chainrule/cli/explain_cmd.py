@@ -160,7 +160,7 @@ def _run(script: Path, loss_name: str | None) -> tuple[Any, dict[str, Any]]:
 
     for t, value in last.values:  # as it was when backward ran: an optimizer may have stepped since
         t._array[...] = value
-        inplace._writes.pop(id(inplace.owner(t._array)), None)
+        inplace.forget(t._array)
     return last.root, {**names, **last.variables}
 
 

@@ -2,10 +2,10 @@
 
 ``check(arrays…)`` says whether arrays, and what the recording depended on, are as they were recorded;
 ``entry(arrays…)`` runs with them. The short way for tensors is one call, ``quick(inputs…, output)``: check and run; or
-two, ``ready(inputs…)`` and ``go(output)``, where Python has something to do in between.
+two, ``ready(inputs…, their arrays…)`` and ``go(output)``, where Python has something to do in between.
 
 All of them read NumPy's array objects, whose layout its C API fixes: type at 8, data at 16, number of dims at 24, dims
-and strides at 32 and 40, dtype at 56.
+and strides at 32 and 40, dtype at 56, flags at 64.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DATA", "entries"]
 
-DATA = 16
-"""Where a NumPy array object keeps its data pointer (PyArrayObject: refcount, type, data, …)."""
+DATA, FLAGS = 16, 64
+"""Where a NumPy array object keeps its data pointer (PyArrayObject: refcount, type, data, …) and its flags."""
+WRITEABLE = 0x400
 
 _PUT = f"""
 define internal void @put(ptr %table, i64 %first, ptr %objects, i64 %n) {{
@@ -73,6 +74,36 @@ none:
   ret i64 -1
 }"""
 """The first of the pairs (address, word) whose word in memory is another now, or −1; a null address ends them."""
+
+
+_MEETS = """
+define internal i64 @meets(ptr %ranges, ptr %data, i64 %size) {
+start:
+  %first = ptrtoint ptr %data to i64
+  %last = add i64 %first, %size
+  br label %next
+next:
+  %i = phi i64 [0, %start], [%j, %apart]
+  %range = getelementptr [2 x i64], ptr %ranges, i64 %i
+  %low = load i64, ptr %range, align 8
+  %ended = icmp eq i64 %low, 0
+  br i1 %ended, label %none, label %look
+look:
+  %second = getelementptr i8, ptr %range, i64 8
+  %high = load i64, ptr %second, align 8
+  %below = icmp ult i64 %first, %high
+  %above = icmp ugt i64 %last, %low
+  %both = and i1 %below, %above
+  br i1 %both, label %found, label %apart
+apart:
+  %j = add i64 %i, 1
+  br label %next
+found:
+  ret i64 1
+none:
+  ret i64 0
+}"""
+"""Whether memory lies in one of the ranges (first byte, byte behind the last); a range that starts at 0 ends them."""
 
 
 class _Body:
@@ -129,6 +160,12 @@ def _fits(step: Step) -> str:
                 if length > 1 and 0 not in value.shape:
                     b.need_equal("i64", b.load("i64", steps, 8 * d), str(stride * size))
         data[value] = b.load("ptr", array, DATA)
+        if value in step.writes:
+            flag = v(f"and i32 {b.load('i32', array, FLAGS)}, {WRITEABLE}")
+            b.need(v(f"icmp ne i32 {flag}, 0"))
+        if value.shape and 0 not in value.shape:
+            size = math.prod(value.shape) * value.dtype.itemsize
+            b.need_equal("i64", v(f"call i64 @meets(ptr {b.slot('written')}, ptr {data[value]}, i64 {size})"), "0")
     b.need_equal("i64", v(f"call i64 @changed(ptr {b.slot('watched')})"), "-1")
     for n, check in enumerate(step.checks):
         root, offset, strides = step.storage.refs[check.target]
@@ -161,12 +198,14 @@ def _fits(step: Step) -> str:
 
 
 def _takes(step: Step) -> str:
-    """``takes(table, tensors)``: 1 and the inputs noted; 0; or 2 where something that can be followed has changed.
+    """``takes(table, tensors, arrays)``: 1 and the inputs noted; 0; or 2 where what can be followed has changed.
 
     A tensor is taken if it is a plain one, requires a gradient or not as recorded, and no other argument is the same.
+    ``arrays``: null, or the arrays that the caller found in the tensors and keeps alive.
     """
     b = _Body(step)
     n = len(step.program.inputs)
+    b.lines.append("  %given = icmp ne ptr %kept, null")
     b.lines.append(f"  %arrays = alloca [{max(n, 1)} x ptr], align 8")
     kind = b.slot("tensor type")
     arrays: list[str] = []
@@ -175,6 +214,17 @@ def _takes(step: Step) -> str:
         b.need_equal("ptr", b.load("ptr", tensor, 8), kind)
         b.need_equal("ptr", b.load("ptr", tensor, REQUIRES), b.slot(("requires", i)))
         array = b.load("ptr", tensor, ARRAY)
+        b.count += 1
+        here = f"k{b.count}"
+        b.lines += [
+            f"  br i1 %given, label %{here}, label %{here}e",
+            f"{here}:",
+            f"  %{here}a = getelementptr ptr, ptr %kept, i64 {i}",
+            f"  %{here}b = load ptr, ptr %{here}a, align 8",
+            f"  %{here}c = icmp eq ptr %{here}b, {array}",
+            f"  br i1 %{here}c, label %{here}e, label %bad",
+            f"{here}e:",
+        ]
         for other in arrays:
             b.need(b.v(f"icmp ne ptr {array}, {other}"))
         arrays.append(array)
@@ -190,7 +240,7 @@ def _takes(step: Step) -> str:
         "bad:",
         "  ret i64 0",
     ]
-    return "\n".join(["define internal i64 @takes(ptr %table, ptr %tensors) {", "start:", *b.lines, "}"])
+    return "\n".join(["define internal i64 @takes(ptr %table, ptr %tensors, ptr %kept) {", "start:", *b.lines, "}"])
 
 
 def _place(step: Step) -> str:
@@ -248,13 +298,17 @@ def entries(step: Step, module: Module) -> list[str]:
         ]
 
     check = _builtin(step, "check", counted(str(inputs), "@fits(ptr %table, ptr %args)"))
-    ready = _builtin(step, "ready", counted(str(inputs), "@takes(ptr %table, ptr %args)"))
+    ready = _builtin(step, "ready", [
+        f"  %kept = getelementptr ptr, ptr %args, i64 {inputs}",
+        *counted(str(2 * inputs), "@takes(ptr %table, ptr %args, ptr %kept)"),
+    ])  # fmt: skip
     entry = _builtin(step, "entry", [
         f"  call void @put(ptr %table, i64 {step.first_input}, ptr %args, i64 %n)", *run, "  %answer = add i64 0, 1",
     ])  # fmt: skip
     go = _builtin(step, "go", ["  call void @place(ptr %table, ptr %args, i64 %n)", *run, "  %answer = add i64 0, 1"])
+    taken = counted(str(inputs + 1), "@takes(ptr %table, ptr %args, ptr null)")
     quick = _builtin(step, "quick", [
-        *[line.replace("%answer", "%taken") for line in counted(f"{inputs + 1}", "@takes(ptr %table, ptr %args)")],
+        *[line.replace("%answer", "%taken") for line in taken],
         "  %yes = icmp eq i64 %taken, 1",
         "  br i1 %yes, label %ahead, label %finish",
         "ahead:",
@@ -266,4 +320,4 @@ def entries(step: Step, module: Module) -> list[str]:
         "  %answer = add i64 %taken, 0",
     ])  # fmt: skip
     plain = "\n".join(["define void @plain(ptr %table) {", *run, "  ret void", "}"])
-    return [_PUT, _CHANGED, _fits(step), _takes(step), _place(step), check, ready, entry, go, quick, plain]
+    return [_PUT, _CHANGED, _MEETS, _fits(step), _takes(step), _place(step), check, ready, entry, go, quick, plain]

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
 from ..core.state import state
 from ..core.variable import Variable, wrap
-from .variant import MISS, Variant, running
-from .words import FOLLOWED, Word, attributes, dict_entry, list_entries
+from .variant import MISS, Variant, busy, running
+from .words import ARRAY, FOLLOWED, REQUIRES, WEAK, Word, attributes, dict_entry, list_entries
 
 __all__ = ["fast_path"]
 
@@ -28,7 +27,16 @@ def fast_path(v: Variant) -> Callable[..., Any] | None:
     """The same as ``v.run`` for the usual kind of step, called with its arguments; None for others."""
     n = v.leaves_n
     usual = v.out_spec == ("t",) and v.plain and v.spec == ((tuple, (("t",),) * n), (dict, (), ()))
-    special = v.step.calls or v.step.late or v.grads_in or v.leaf_grads or v.modes or v.assigned or v.guards.others
+    special = (
+        v.same_as
+        or v.step.calls
+        or v.step.late
+        or v.grads_in
+        or v.leaf_grads
+        or v.modes
+        or v.assigned
+        or v.guards.others
+    )
     if not FOLLOWED or not v.step.short or not usual or special or len(v.inputs_at) != n or (v.updated and n > 1):
         return None
     read = {id(p): had for p, had in v.guards.gradients}
@@ -41,28 +49,36 @@ def fast_path(v: Variant) -> Callable[..., Any] | None:
         v.step.table[v.step.slots["requires", i]] = id(requires)
     counts = any(kind == "do" for kind, *_ in v.actions)  # a schedule inside, maybe: then options are read every time
     acts = [_act(kind, action, memory) for kind, action, memory, _ in v.actions if counts or kind != "options"]
-    return _in_steps(v, follower, acts) if acts or v.cleared or follower.absent else _at_once(v, follower)
+    in_steps = acts or v.cleared or v.updated or follower.absent
+    return _in_steps(v, follower, acts) if in_steps else _at_once(v, follower)
 
 
 def _at_once(v: Variant, follower: Follower) -> Callable[..., Any]:
     """Nothing to do in Python: check and run are one call, so no other thread can come between."""
     quick, yes, no = v.step.quick, v.step.yes, v.step.no
     (shape, dtype), grad, empty = v.returned[0], v.guards.grad, np.empty
+    wrote = v.wrote if v.wrote.roots else None
 
     def fast(*xs: Any) -> Any:
         if state.grad is not grad or state.recorder is not None:
             return MISS
         out = empty(shape, dtype)
-        if quick(*xs, out) is yes:
-            return wrap(out)
-        with running:
-            for thorough in (False, True):
-                answer = quick(*xs, out)
-                if answer is yes:
-                    return wrap(out)
-                if answer is no or not follower.follow(thorough):
+        answer = quick(*xs, out)
+        if answer is not yes:
+            if answer is no:
+                return MISS
+            with running:
+                for thorough in (False, True, True):
+                    answer = quick(*xs, out)
+                    if answer is yes:
+                        break
+                    if answer is no or not follower.follow(thorough):
+                        return MISS
+                else:
                     return MISS
-            return wrap(out) if quick(*xs, out) is yes else MISS
+        if wrote is not None:
+            wrote.touch()
+        return wrap(out)
 
     return fast
 
@@ -76,21 +92,24 @@ def _in_steps(v: Variant, follower: Follower, acts: list[Callable[[], Any]]) -> 
     def fast(*xs: Any) -> Any:
         if state.grad is not grad or state.recorder is not None:
             return MISS
+        try:
+            arrays = [x._array for x in xs]  # alive until the end, whatever another thread does to the tensors
+        except AttributeError:
+            return MISS
         with running:
-            answer = ready(*xs)
-            if answer is not yes:
-                for thorough in (False, True):
-                    if answer is no or not follower.follow(thorough):
-                        return MISS
-                    answer = ready(*xs)
-                    if answer is yes:
-                        break
-                else:
+            for thorough in (False, True, True):
+                answer = ready(*xs, *arrays)
+                if answer is yes:
+                    break
+                if answer is no or not follower.follow(thorough):
                     return MISS
+            else:
+                return MISS
             for act in acts:
                 act()
             out = empty(shape, dtype)
             go(out)
+            v.touch([xs[i] for i in v.updated])
             for p, g in zip(without, v.kept[0]):
                 p._grad = g
             for p in cleared:
@@ -123,16 +142,18 @@ class Follower:
         self.options = [(action, memory) for kind, action, memory, _ in v.actions if kind == "options"]
         self.rates: dict[int, tuple[int, int]] = {}
         """Rows of learning rates: which optimizer's, which group's."""
+        self.rates_now: dict[int, Any] = {}
         self.gradients: list[int] = []
-        """Rows of the gradients: where it is, how often it and its array are referred to."""
+        """The first of the rows of each gradient, see ``watch_gradients``."""
         self.absent = any(p is q for p, _ in v.guards.gradients for q, _ in v.grads[:1])
         """Whether the parameters have no gradient when the step begins, and the last ones may be given again."""
         self.held: list[Any] = []
-        """What must not be freed, or something else might be found in its place."""
+        """What must not be freed (as ``rates_now``), or something else might be found in its place."""
+        v.own_watched = self.watch_gradients
 
     def rebuild(self) -> bool:
         """Watch everything as it is now; False where something cannot be watched."""
-        guards, words = self.v.guards, list[Word]()
+        guards, words = self.v.guards, [(busy.ctypes.data, 0)]
         self.rates.clear()
         self.held = []
         found = True
@@ -162,6 +183,8 @@ class Follower:
             if "_plan" in vars(o):
                 attribute(o, "_plan")
             attribute(o, "param_groups")
+            if "state" in vars(o):
+                attribute(o, "state")
             words += list_entries(o.param_groups)
             for j, (group, (_, _, structure)) in enumerate(zip(o.param_groups, options, strict=True)):
                 words.append((id(group) + 16, len(group)))
@@ -178,33 +201,26 @@ class Follower:
         for p, _ in self.v.grads:
             gradient(p)
             self.gradients.append(len(words) - 1)
-            words += [(0, 1 if self.absent else 2), (0, 2)]  # addresses: watch_gradients
+            words += [(0, 0)] * 5  # watch_gradients
         if found:
             self.v.step.follow(words)
             self.watch_gradients()
         return found
 
-    def own_gradients(self) -> None:
-        """Make the gradients the step's own, right before it writes them; what somebody kept stays as it is."""
-        gradients, arrays = self.v.kept
-        if self.absent:
-            for i in range(len(gradients)):
-                if getrefcount(gradients[i]) != 2 or getrefcount(arrays[i]) != 3:
-                    gradients[i] = wrap(np.empty_like(arrays[i]))
-                    arrays[i] = gradients[i]._array
-        else:
-            self.v.own_grads(self.v.kept)
-        self.watch_gradients()
-
     def watch_gradients(self) -> None:
         """That each gradient is where it was put, and that nobody else refers to it or to its array."""
         gradients, arrays = self.v.kept
         rows = self.v.step.followed
+        if len(rows) <= len(self.gradients) * 6:
+            return  # not built yet
         self.v.step.place_outputs(len(self.v.returned), arrays)
         for row, g, a in zip(self.gradients, gradients, arrays, strict=True):
             rows[row, 1] = id(None) if self.absent else id(g)
-            rows[row + 1, 0] = id(g)  # referred to by the parameter and the list
-            rows[row + 2, 0] = id(a)  # by the tensor and the list
+            rows[row + 1] = id(g), 1 if self.absent else 2  # references: the list, and the parameter
+            rows[row + 2] = id(a), 2  # the list, and the tensor
+            rows[row + 3] = id(g) + ARRAY, id(a)
+            rows[row + 4] = id(g) + REQUIRES, id(False)
+            rows[row + 5] = id(g) + WEAK, 0
 
     def follow(self, thorough: bool) -> bool:
         """After a followed word has changed: False where the recording itself no longer holds."""
@@ -216,7 +232,7 @@ class Follower:
         else:
             if not all(map(self.new_rate, self.rates)) or not guards.quick() or (thorough and not self.rebuild()):
                 return False
-            self.own_gradients()
+            self.v.own_grads(self.absent)
         for action, memory in self.options:
             memory[:] = action()
         return True
@@ -228,6 +244,7 @@ class Follower:
         rate = groups[j].get("lr") if j < len(groups) else None
         if type(rate) not in (float, int):
             return False
-        self.v.guards.copies[i][j]["lr"] = rate  # which also keeps the object
+        self.v.guards.copies[i][j]["lr"] = rate
+        self.rates_now[row] = rate
         self.v.step.followed[row, 1] = id(rate)
         return True

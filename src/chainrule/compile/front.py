@@ -19,7 +19,7 @@ from ..errors import UsageError, message
 from .arguments import flatten, same_memory
 from .errors import CompileError, refused
 from .fast import fast_path
-from .variant import MISS, Variant, running
+from .variant import MISS, Variant, busy, running
 
 __all__ = ["Compiled", "compile_function", "CompileError"]
 
@@ -75,10 +75,13 @@ class Compiled:
     def _use(self, variant: Variant) -> None:
         if self._last is not variant:
             self._last = variant
-            self._fast = fast_path(variant)
+            if variant.short is None:
+                variant.short = (fast_path(variant),)
+            self._fast = variant.short[0]
             self._arity = -1 if self._fast is None else variant.leaves_n
 
     def _record(self, key: Any, spec: Any, leaves: list[Any], args: Any, kwargs: Any) -> Any:
+        busy[0] += 1
         try:
             variant = Variant(self.__wrapped__, args, kwargs, spec, leaves)
             result = variant.run(leaves)
@@ -91,8 +94,13 @@ class Compiled:
             name = getattr(self.__wrapped__, "__qualname__", "function")
             warnings.warn(f"{name} runs eagerly: {error}", stacklevel=3)
             return self.__wrapped__(*args, **kwargs)
-        self._keep(key, variant)
-        self._use(variant)
+        finally:
+            busy[0] -= 1
+        if not variant.once:
+            self._keep(key, variant)
+            self._use(variant)
+        elif self._last is None:
+            self._last = variant  # to be shown
         return result
 
     def _keep(self, key: Any, variant: Variant) -> None:

@@ -12,8 +12,11 @@ from collections.abc import Callable
 from operator import is_
 from typing import Any
 
+import numpy as np
+
 from ..core import hooks
 from ..core.state import state
+from ..core.variable import Variable
 from ..graph.program import Value
 from .reach import Reach
 from .words import ARRAY, REQUIRES, TAGGED, list_entries, tag_word
@@ -42,6 +45,7 @@ class Guards:
         self.requires = [(t, t._requires) for t in reach.tensors.values()]
         self.gradients = gradients
         self.accumulated = accumulated
+        self.states = [_tensors_of(o) for o in reach.optimizers.values()]
         self.memory = [p._grad._array if p._grad is not None else None for _, p in accumulated]
         self.hooks = reach.hooks()
         self.facts = [f for f in reach.facts if f.keys is None or f.keys]
@@ -58,7 +62,9 @@ class Guards:
             for name, content in zip(names, contents, strict=True):
                 if scope.get(name) is not content:
                     return False
-        for (o, plan, options), copies in zip(self.optimizers, self.copies, strict=True):
+        for (o, plan, options), copies, states in zip(self.optimizers, self.copies, self.states, strict=True):
+            if getattr(o, "state", None) is not states[0]:
+                return False
             if o.__dict__.get("_plan") is not plan or o.param_groups != copies:
                 return False
             if not all(_same_objects(g["params"], params) for g, (_, params, _) in zip(o.param_groups, options)):
@@ -75,8 +81,10 @@ class Guards:
         """Whether the objects that the recording depended on are as they were."""
         if state.grad is not self.grad or any(f.changed() for f in self.facts):
             return False
-        for o, plan, options in self.optimizers:
+        for (o, plan, options), states in zip(self.optimizers, self.states, strict=True):
             if o.__dict__.get("_plan") is not plan or not _unchanged(o, options):
+                return False
+            if getattr(o, "state", None) is not states[0] or any(_changed(d, then) for d, then in states[1]):
                 return False
         for p, had in self.gradients:
             if (p._grad is not None) is not had:
@@ -90,6 +98,8 @@ class Guards:
         """Use the memory that tensors and gradients have now, where it is other memory of the same kind."""
         for i, (v, t) in enumerate(self.bound):
             if self.arrays[i] is not t._array:
+                if any(np.may_share_memory(t._array, u._array) for _, u in self.bound if u is not t):
+                    return False  # what was apart is not any longer
                 if not _rebind(step, v, self.arrays[i], t._array):
                     return False
                 self.arrays[i] = t._array
@@ -102,6 +112,9 @@ class Guards:
                     return False
                 self.memory[i] = g._array
         self.copies = [[{**g} for g in o.param_groups] for o, _, _ in self.optimizers]
+        for fact in self.facts:
+            fact.values = fact.content()  # equal objects: these are the ones that live
+        self.scopes = self.globals()
         self.watch(step)
         return True
 
@@ -109,7 +122,7 @@ class Guards:
         """Hand the native check the words that change when something does."""
         words = [(id(t) + ARRAY, id(a)) for t, a in zip(self.tensors, self.arrays, strict=True)]
         words += [(id(t) + REQUIRES, id(r)) for t, r in self.requires]
-        dicts: list[Any] = [hooks.changes]
+        dicts: list[Any] = [hooks.changes, *(d for _, states in self.states for d, _ in states)]
         for f in self.facts:
             x = f.holder
             if isinstance(x, types.CellType):
@@ -177,6 +190,21 @@ def _rule_step() -> Any:
     from ..optim.lanes import RuleOptimizer
 
     return getattr(RuleOptimizer.step, "__wrapped__", None)
+
+
+def _tensors_of(o: Any) -> tuple[Any, list[tuple[Any, dict[Any, Any]]]]:
+    """An optimizer's state: the mapping, and the dicts in it with the tensors that they hold."""
+    state = getattr(o, "state", None)
+    if not isinstance(state, dict):
+        return state, []
+    inner = [d for d in state.values() if isinstance(d, dict)]
+    held = [(d, {k: t for k, t in d.items() if isinstance(t, Variable)}) for d in inner]
+    return state, [(state, dict(state)), *held]
+
+
+def _changed(d: dict[Any, Any], then: dict[Any, Any]) -> bool:
+    """Whether an entry of then is gone or another object now."""
+    return any(d.get(k) is not x for k, x in then.items())
 
 
 def _same_objects(now: list[Any], then: list[Any]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,15 +97,18 @@ class Step:
 
     def __init__(
         self, program: Program, *, fuse: bool = True, guard: int = 0, checks: Sequence[Check] = (),
+        shared: Set[Value] = frozenset(),
     ) -> None:  # fmt: skip
         self.program = program = prepare(program)
         self.checks = list(checks)
         self.guard = guard
+        self.shared = shared
         nodes, self.storage, found = build(program)
         self.checks += [c for c in found if c not in self.checks]
         nodes = pack_once(nodes, self.storage, packed_tile)
         targets = {v: memory for memory, v in program.updates}
         self.groups = make_groups(nodes, dict(targets.items()), fuse)
+        self.writes = {m for m, _ in program.updates}
         self.outputs = {v: n for n, v in enumerate(program.outputs)}
         self.targets = targets
         self.kept = self.find_kept()
@@ -161,7 +164,7 @@ class Step:
             self.slots[word] = len(self.slots)
         module.functions.append(driver(self, module))
         answers, types = ("no", "yes", "other"), ("array type", "tensor type")
-        words = (*answers, *types, "clock", "watched", "followed", "row", "homes", "threads")
+        words = (*answers, *types, "clock", "watched", "followed", "row", "homes", "written", "threads")
         inputs = list(enumerate(self.program.inputs))
         of_inputs = [*(("dtype", v) for _, v in inputs), *(("requires", i) for i, _ in inputs)]
         for name in (*words, *of_inputs):
@@ -265,6 +268,7 @@ class Step:
             self.table[self.slots["dtype", v]] = id(np.dtype(v.dtype.str))
         self.watch([])
         self.follow([])
+        self.note_written()
         self.native: Any = self.call_plain
         self.check: Any = self.check_plain
         self.short = _layout_known()
@@ -297,6 +301,14 @@ class Step:
         self.table[self.slots[slot]] = pairs.ctypes.data
         return pairs
 
+    def note_written(self) -> None:
+        """The ranges of memory outside that the step writes: an input must not lie there, unless it is a view of it."""
+        outside = [m for m, _ in self.program.updates if m in self.program.constants]
+        self.outside = [self.program.constants[m] for m in outside]
+        self.written = [self.program.constants[m] for m in outside if m not in self.shared]
+        bounds = [np.lib.array_utils.byte_bounds(a) for a in self.written if a.size]
+        self.ranges = self.list_words("written", bounds)
+
     def row(self) -> int:
         """Which of the followed words had changed when ``quick`` or ``ready`` said so."""
         return int(self.table[self.slots["row"]])
@@ -311,6 +323,8 @@ class Step:
             return self.no
         for v, a in zip(self.program.inputs, arrays, strict=True):
             if type(a) is not np.ndarray or a.shape != v.shape or a.dtype != v.dtype or not a.flags.c_contiguous:
+                return self.no
+            if (v in self.writes and not a.flags.writeable) or any(np.may_share_memory(a, w) for w in self.written):
                 return self.no
         for address, expected in self.pairs[:-1]:
             if ctypes.c_int64.from_address(int(address)).value != expected:
@@ -331,7 +345,7 @@ class Step:
         self._plain(self.table.ctypes.data)
 
     def rebind(self, constant: Value, array: Any) -> None:
-        """Read a constant from another array from now on (same shape, dtype and strides)."""
+        """Read a constant from another array from now on (same shape, dtype and strides); then ``note_written``."""
         self.program.constants[constant] = array
         self.table[self.slots[constant]] = array.ctypes.data
 

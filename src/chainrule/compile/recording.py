@@ -105,7 +105,7 @@ class Recording(Recorder):
     def writing(self, t: Any) -> None:
         """Keep the content of memory that is about to be written."""
         array = t._array
-        if id(array) not in self._logged:
+        if id(array) not in self._logged and array.flags.writeable:  # else the write is about to raise
             self._logged[id(array)] = array
             content = array.copy()
 

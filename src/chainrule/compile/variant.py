@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from ..core import inplace
 from ..core.state import state
 from ..core.variable import Variable, wrap
 from ..errors import ChainruleError, message
 from ..graph.program import Program, Value
-from .arguments import flatten, traced_argument, unflatten
+from .arguments import flatten, given, traced_argument, unflatten
 from .effects import check_effects, kept_tensor
 from .errors import CompileError
 from .guards import Guards
 from .reach import Reach
 from .recording import Recording, Snapshot
 
-__all__ = ["MISS", "Variant", "running"]
+__all__ = ["MISS", "Variant", "busy", "running"]
 
+busy = np.zeros(1, np.int64)
+"""How many recordings and runs that call Python inside are going on: no step of another thread may start meanwhile."""
 MISS = object()
 """What a run gives back when its guards do not hold."""
 running = threading.RLock()
@@ -35,6 +39,9 @@ _refs = sys.getrefcount
 
 class Variant:
     """One recorded and compiled program with its guards."""
+
+    once: bool
+    """Whether an argument is a view of memory that the program knows by another name: for this call alone."""
 
     def __init__(self, fn: Any, args: Any, kwargs: Any, spec: Any, leaves: list[Any]) -> None:
         self.spec, self.leaves_n = spec, len(leaves)
@@ -48,6 +55,7 @@ class Variant:
                         "torch.no_grad(), or compute the argument inside.",
                     ))  # fmt: skip
         reach = Reach(fn, args, kwargs)
+        self.same_as = _captured(fn, spec, leaves, reach)
         snapshot = Snapshot(reach, leaves)
         recording = Recording()
         self.inputs_at: list[int] = []
@@ -82,6 +90,8 @@ class Variant:
         entry = {id(t): (t, g) for t, _, _, g, _, _ in snapshot.tensors}
         grads = self.gradients(recording, entry)
         program = recording.finish([*outs, *(p._grad for p in grads)])
+        self.shared = _shared(program, recording.tensors, leaves)
+        self.once = any(np.may_share_memory(t._array, a) for t in leaves for a in program.constants.values())
         check_effects(reach, snapshot, recording)
         self.program = program
         self.actions = recording.actions
@@ -169,7 +179,7 @@ class Variant:
             self.bound = [(v, t) for v, t in self.bound if v in used]
             self.grads_in = [(v, p) for v, p in self.grads_in if v in used]
             self.leaf_memory = [(v, i) for v, i in self.leaf_memory if v in used]
-            self.step: Any = link.Step(program, checks=checks)
+            self.step: Any = link.Step(program, checks=checks, shared=self.shared)
         except ChainruleError:
             raise
         except Exception as error:
@@ -196,6 +206,9 @@ class Variant:
                         self.names.setdefault(id(t._array), f"{self.names.get(id(p._array), 'p')}_{k}")
         kept = [wrap(np.empty(shape, dtype)) for _, (shape, dtype) in self.grads]
         self.kept: list[Any] = [kept, [g._array for g in kept]]
+        self.own_watched: Callable[[], None] = lambda: None
+        self.short: Any = None  # what fast_path gives, in a tuple, once it was asked
+        self.wrote = inplace.Together(self.step.outside)
 
     # -- running ---------------------------------------------------------------------------------------------------
 
@@ -214,6 +227,8 @@ class Variant:
 
     def run(self, leaves: list[Any]) -> Any:
         """One step, or ``MISS`` where something that the recording depended on has changed."""
+        if any(leaves[i]._array is not t._array for i, t in self.same_as):
+            return MISS
         inputs = [leaves[i]._array for i in self.inputs_at]
         copied: list[tuple[Any, Any]] = []
         for i, a in enumerate(inputs):
@@ -226,9 +241,14 @@ class Variant:
             if g._array.strides != self.step.program.constants[v].strides:
                 g._array = np.ascontiguousarray(g._array)
             self.step.rebind(v, g._array)
+        if self.leaf_memory:
+            self.note_written()
+        if any(not inputs[i].flags.writeable for i in self.updated):
+            return MISS
         if self.guards.quick() is False or self.step.check(*inputs) is not self.step.yes:
             if not self.guards.holds() or not self.guards.follow(self.step):
                 return MISS
+            self.note_written()
             if self.step.check(*inputs) is not self.step.yes:
                 return MISS
         outputs = [np.empty(shape, dtype) for shape, dtype in self.returned]
@@ -237,9 +257,10 @@ class Variant:
                 return MISS
         else:
             self.act()
-            self.own_grads(self.kept)
+            self.own_grads()
             outputs += self.kept[1]
             self.step.run(inputs, outputs)
+        self.touch([leaves[self.inputs_at[i]] for i in self.updated])
         for a, content in copied:
             a[...] = content
         for p in self.cleared:
@@ -252,12 +273,25 @@ class Variant:
             return wrap(outputs[0])
         return unflatten(self.out_spec, iter(self.deliver(leaves, outputs)))
 
+    def note_written(self) -> None:
+        """After memory that the step writes was replaced."""
+        self.step.note_written()
+        self.wrote.over(self.step.outside)
+
+    def touch(self, leaves: list[Any]) -> None:
+        """Note that memory was written, for graphs that saved it."""
+        if self.wrote.roots:
+            self.wrote.touch()
+        for t in leaves:
+            inplace.touch(t._array)
+
     def carefully(self, leaves: list[Any], inputs: list[Any], outputs: list[Any]) -> bool:
         """A run that may stop in the middle: then all is as before, and the function itself shall say what is wrong."""
         backs = [save() for _, _, _, save in self.actions if save is not None]
         streams = [(g, g.get_state()) for g in self.draws.values()]
         grads = [np.empty(shape, dtype) for _, (shape, dtype) in self.grads]
         self.act()
+        busy[0] += 1
         try:
             self.step.run(inputs, [*outputs, *grads])
         except Exception:
@@ -266,6 +300,8 @@ class Variant:
             for g, s in streams:
                 g.set_state(s)
             return False
+        finally:
+            busy[0] -= 1
         p: Any
         for (p, _), g in zip(self.grads, grads, strict=True):
             (leaves[p] if isinstance(p, int) else p)._grad = wrap(g)
@@ -306,15 +342,55 @@ class Variant:
 
     grad_refs = 3  # the parameter (of an array: the tensor), the list, and the argument of getrefcount itself
 
-    def own_grads(self, kept: list[Any]) -> None:
-        """Make every parameter's gradient a tensor that this step may write; one that somebody kept stays as it is."""
-        gradients, arrays = kept
+    def own_grads(self, absent: bool = False) -> None:
+        """Make every parameter's gradient a tensor that this step may write; one that somebody kept stays as it is.
+
+        ``absent``: the parameters have none now, and are given them after the step.
+        """
+        gradients, arrays = self.kept
         p: Any
         for i, (p, _) in enumerate(self.grads):
-            alone = _refs(gradients[i]) == self.grad_refs and _refs(arrays[i]) == self.grad_refs
-            if not alone or p._grad is not gradients[i]:
-                fresh = wrap(np.empty_like(gradients[i]._array))
-                p._grad, gradients[i], arrays[i] = fresh, fresh, fresh._array
+            alone = _refs(gradients[i]) == self.grad_refs - absent and _refs(arrays[i]) == self.grad_refs
+            g = gradients[i]
+            alone = alone and g._array is arrays[i] and not g._requires and g.__weakref__ is None
+            if not alone or (p._grad is not g and not absent):
+                gradients[i] = g = wrap(np.empty_like(arrays[i]))
+                arrays[i] = g._array
+                if not absent:
+                    p._grad = g
+        self.own_watched()
+
+
+def _captured(fn: Any, spec: Any, leaves: list[Any], reach: Reach) -> list[tuple[int, Any]]:
+    """Which arguments are tensors that the function reaches by itself, too: the recording is for these alone."""
+    if not any(t._array is x._array for t in reach.tensors.values() for x in leaves):
+        return []
+    own = Reach(fn, list(given(spec))).tensors.values()
+    return [(i, t) for i, x in enumerate(leaves) for t in own if t._array is x._array]
+
+
+def _shared(program: Program, tensors: dict[Value, Any], leaves: list[Any]) -> set[Value]:
+    """The memory that the function writes through arguments that are views of it.
+
+    Raises:
+        CompileError: where an argument shares memory with something else that is written: which is written or read
+            first would not be the program's order.
+    """
+    found: set[Value] = set()
+    for m, _ in program.updates:
+        memory = program.constants.get(m)
+        for i, t in enumerate(leaves):
+            if memory is None or t._array is memory or not np.may_share_memory(t._array, memory):
+                continue
+            if t._base is not None and t._base is tensors.get(m):
+                found.add(m)
+            else:
+                raise CompileError(message(
+                    f"compile: argument {i} shares memory with a tensor that the function writes",
+                    f"shape {tuple(t._array.shape)}, written: shape {memory.shape}",
+                    fix="Pass x.clone().",
+                ))  # fmt: skip
+    return found
 
 
 def _arrays(x: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from ..core.variable import wrap
 from ..errors import ChainruleError
 
 __all__ = [
-    "ARRAY", "FOLLOWED", "REQUIRES", "TAGGED", "Word", "attributes", "dict_entry", "list_entries", "tag", "tag_word",
+    "ARRAY", "FOLLOWED", "REQUIRES", "TAGGED", "WEAK", "Word", "attributes", "dict_entry", "list_entries", "tag",
+    "tag_word",
 ]  # fmt: skip
 
 Word = tuple[int, int]
@@ -30,6 +32,16 @@ def _slot(name: str) -> int:
         if ctypes.c_void_p.from_address(id(probe) + offset).value == wanted:
             return offset
     raise ChainruleError("compile: tensor objects have an unknown layout")
+
+
+def _weak() -> int:
+    """Where a tensor object keeps its list of weak references; 0 where that cannot be found."""
+    probe = wrap(np.zeros(1))
+    reference = weakref.ref(probe)
+    for offset in (*range(16, type(probe).__basicsize__, 8), -32):
+        if ctypes.c_void_p.from_address(id(probe) + offset).value == id(reference):
+            return offset
+    return 0
 
 
 def _read(address: int) -> int:
@@ -110,7 +122,7 @@ def _has_entries() -> bool:
 
 
 _TAG, _KEYS, _VALUES = 24, 32, 40
-ARRAY, REQUIRES = _slot("_array"), _slot("_requires")
+ARRAY, REQUIRES, WEAK = _slot("_array"), _slot("_requires"), _weak()
 TAGGED = _has_tags()
-FOLLOWED = TAGGED and _has_entries()
+FOLLOWED = TAGGED and WEAK != 0 and _has_entries()
 """Whether single entries of dicts can be watched as well."""

@@ -24,8 +24,8 @@ from .untyped import ARRAY, TUPLE
 from .variable import Variable, wrap
 
 __all__ = [
-    "adopt", "alias", "become", "change", "check_unmodified", "check_writable", "clock", "owner", "protect", "refresh",
-    "touch", "touch_all", "version", "write",
+    "Together", "adopt", "alias", "become", "change", "check_unmodified", "check_writable", "clock", "forget", "owner",
+    "protect", "refresh", "touch", "touch_all", "version", "write", "written",
 ]  # fmt: skip
 
 
@@ -77,19 +77,76 @@ def touch_all(roots: list[np.ndarray[Any, Any]]) -> None:
             _writes[key] = (old[0], now, old[2] + 1, code, lasti)
 
 
+class Together:
+    """Memory that is always written together, by a compiled step: its stamp is one tick, however much there is."""
+
+    __slots__ = ("__weakref__", "count", "keys", "roots", "time")
+
+    def __init__(self, arrays: Any) -> None:
+        self.count, self.time = 0, 0
+        self.over(arrays)
+        _together.add(self)
+
+    def over(self, arrays: Any) -> None:
+        """It is the memory of these arrays from now on; what was counted stays with the memory it was counted for."""
+        if self.count:
+            for root in self.roots:
+                self._settle(root)
+        self.count = 0
+        self.roots = [owner(a) for a in arrays]
+        self.keys = {id(root) for root in self.roots}
+
+    def touch(self) -> None:
+        self.time = clock.last = tick()
+        self.count += 1
+
+    def _settle(self, root: np.ndarray[Any, Any]) -> None:
+        key = id(root)
+        old = _writes.get(key)
+        reference = old[0] if old is not None else weakref.ref(root, lambda _, k=key: _writes.pop(k, None))
+        _writes[key] = (reference, self.time, self.count + (old[2] if old else 0), None, COMPILED)
+
+
+_together: weakref.WeakSet[Together] = weakref.WeakSet()
+COMPILED = -1
+"""Stands in the place of the offset where a compiled step wrote."""
+
+
+def forget(array: np.ndarray[Any, Any]) -> None:
+    """Take the memory of ``array`` as never written."""
+    root = owner(array)
+    _writes.pop(id(root), None)
+    for group in _together:
+        group.keys.discard(id(root))
+
+
+def written(root: np.ndarray[Any, Any]) -> Any:
+    """The record of the writes to memory: (reference, time, number, code, offset) of the last, or None."""
+    key = id(root)
+    found: Any = _writes.get(key)
+    for group in _together:
+        if key in group.keys and group.count:
+            if found is None:
+                found = (None, group.time, group.count, None, COMPILED)
+            else:
+                last = found if found[1] > group.time else (None, group.time, 0, None, COMPILED)
+                found = (*last[:2], found[2] + group.count, *last[3:])
+    return found
+
+
 def version(array: np.ndarray[Any, Any]) -> int:
     """How often the memory of ``array`` was changed in place (PyTorch's ``_version``)."""
-    found = _writes.get(id(owner(array)))
+    found = written(owner(array))
     return 0 if found is None else found[2]
 
 
 def _suspect(node: Node) -> bool:
     """Whether a saved array may have been changed: ``check_unmodified`` in the fewest steps, since nearly none was."""
-    writes, since = _writes.get, node.seq
+    since = node.seq
     for values in node.saved or ():
         for value in values or ():
             if isinstance(value, ARRAY):
-                found = writes(id(value if value.base is None else owner(value)))
+                found = written(value if value.base is None else owner(value))
                 if found is not None and found[1] > since:
                     return True
     return False
@@ -108,14 +165,14 @@ def check_unmodified(node: Node) -> None:
             for array in value if kind == "inputs" else (value,):
                 if not isinstance(array, ARRAY):
                     continue
-                found = _writes.get(id(owner(array)))
+                found = written(owner(array))
                 if found is not None and found[1] > node.seq:
                     raise_modified(node, name, array, found)
 
 
 def writes_of(array: Any) -> Any:
     """The record of the writes to an array's memory, or None: (reference, time, number, code, offset)."""
-    return _writes.get(id(owner(array)))
+    return written(owner(array))
 
 
 def raise_modified(node: Node | None, name: str, array: Any, found: Any, function: str = "") -> None:
@@ -131,6 +188,8 @@ def raise_modified(node: Node | None, name: str, array: Any, found: Any, functio
     details = [f"{function} saved it at {made}: {made.source}" if made else f"{function} saved it"]
     if changed is not None:
         details.append(f"it was changed at {changed}: {changed.source}")
+    elif found[4] == COMPILED:
+        details.append("it was changed by a compiled step")
     raise ModifiedError(message(what, *details, fix="Use the out-of-place form there, or write to a .clone()."))
 
 

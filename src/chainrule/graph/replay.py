@@ -408,7 +408,7 @@ def _check(array: Any, node: Node) -> None:
     """Raise if an array that the replay starts from has been changed since ``node`` read it."""
     if inplace.clock.last <= node.seq:
         return
-    found = inplace._writes.get(id(inplace.owner(array)))
+    found = inplace.written(inplace.owner(array))
     if found is not None and found[1] > node.seq:
         made, changed = node.place, place_of(found[3], found[4])
         details = [f"{node.op.name} read it at {made}: {made.source}" if made else f"{node.op.name} read it"]
