@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pytest
@@ -146,6 +147,55 @@ def test_a_fork_and_the_end_of_the_program():
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert (run.returncode, run.stdout.strip()) == (0, "done"), run.stderr
+
+
+CHANGES = """
+import sys, threading
+import chainrule as torch
+from chainrule.compile import split
+split.WORTH = 0.0
+sys.setswitchinterval(1e-6)
+f = torch.compile(lambda a: (a @ a).relu())
+a = torch.ones(64, 64)
+for n in (1, 2, 3):
+    torch.set_num_threads(n)
+    f(a)
+ended = threading.Event()
+def steps():
+    while not ended.is_set():
+        f(a)
+thread = threading.Thread(target=steps)
+thread.start()
+for i in range(60):
+    torch.set_num_threads(2 + i % 2)
+    f(a)
+ended.set()
+thread.join()
+print("done")
+"""
+
+
+def test_the_number_may_change_while_steps_run():
+    # A step that waited for a thread which still needed Python's lock to begin never came back.
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(CHANGES)], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert (run.returncode, run.stdout.strip()) == (0, "done"), run.stderr
+
+
+def test_a_system_without_more_threads(everything, monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    x = torch.ones(64, 64)
+    step = torch.compile(lambda a: (a @ a).relu())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        torch.set_num_threads(3)
+        assert step(x)[0, 0].item() == 64.0
+    torch.set_num_threads(2)
+    assert step(x)[0, 0].item() == 64.0
 
 
 def test_bad_numbers_are_refused():

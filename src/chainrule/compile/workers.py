@@ -12,6 +12,7 @@ import ctypes
 import os
 import platform
 import threading
+import time
 
 import numpy as np
 
@@ -22,7 +23,17 @@ __all__ = ["Pool", "available", "pool"]
 
 # The pool's memory, in words, what is written by different threads on lines of its own: 0 the epoch, 8 how many sleep,
 # 16 how many parts are under way, 24 how many threads there are (0: they shall end), 25 the table that the functions
-# get, 26 the functions, 32 a mutex, 48 a condition.
+# get, 26 the functions, 32 a mutex, 48 a condition, 64 how many threads have begun to wait.
+EPOCH, SLEEPERS, PENDING, COUNT, TABLE, FUNCTIONS, MUTEX, CONDITION, BEGUN = 0, 8, 16, 24, 25, 26, 32, 48, 64
+_PLACES = f"""
+  %sleepers = getelementptr i64, ptr %pool, i64 {SLEEPERS}
+  %pending = getelementptr i64, ptr %pool, i64 {PENDING}
+  %count = getelementptr i64, ptr %pool, i64 {COUNT}
+  %table.place = getelementptr i64, ptr %pool, i64 {TABLE}
+  %functions.place = getelementptr i64, ptr %pool, i64 {FUNCTIONS}
+  %mutex = getelementptr i64, ptr %pool, i64 {MUTEX}
+  %condition = getelementptr i64, ptr %pool, i64 {CONDITION}
+  %begun = getelementptr i64, ptr %pool, i64 {BEGUN}"""
 _TEXT = """
 declare i32 @pthread_mutex_lock(ptr)
 declare i32 @pthread_mutex_unlock(ptr)
@@ -33,13 +44,8 @@ PAUSE_DECLARATION
 
 define void @work(ptr %pool, i64 %number) {
 entry:
-  %sleepers = getelementptr i64, ptr %pool, i64 8
-  %pending = getelementptr i64, ptr %pool, i64 16
-  %count = getelementptr i64, ptr %pool, i64 24
-  %table.place = getelementptr i64, ptr %pool, i64 25
-  %functions.place = getelementptr i64, ptr %pool, i64 26
-  %mutex = getelementptr i64, ptr %pool, i64 32
-  %condition = getelementptr i64, ptr %pool, i64 48
+  PLACES
+  atomicrmw add ptr %begun, i64 1 seq_cst
   br label %wait
 wait:
   %seen = phi i64 [0, %entry], [%epoch, %task]
@@ -89,13 +95,7 @@ end:
 
 define void @fork(ptr %pool, ptr %table, ptr %functions, i64 %n) {
 entry:
-  %sleepers = getelementptr i64, ptr %pool, i64 8
-  %pending = getelementptr i64, ptr %pool, i64 16
-  %count = getelementptr i64, ptr %pool, i64 24
-  %table.place = getelementptr i64, ptr %pool, i64 25
-  %functions.place = getelementptr i64, ptr %pool, i64 26
-  %mutex = getelementptr i64, ptr %pool, i64 32
-  %condition = getelementptr i64, ptr %pool, i64 48
+  PLACES
   %threads = load i64, ptr %count, align 8
   %other = icmp ne i64 %threads, %n
   br i1 %other, label %alone, label %publish
@@ -152,7 +152,7 @@ def _text() -> str:
         declaration, pause = "declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"
     else:
         declaration, pause = "", ""
-    return _TEXT.replace("PAUSE_DECLARATION", declaration).replace("PAUSE", pause)
+    return _TEXT.replace("  PLACES", _PLACES).replace("PAUSE_DECLARATION", declaration).replace("PAUSE", pause)
 
 
 _libc = ctypes.CDLL(None) if os.name == "posix" else None
@@ -175,33 +175,45 @@ class Pool:
 
     def _clear(self) -> None:
         self.words[:] = 0
-        self.words[24] = 1
+        self.words[COUNT] = 1
         assert _libc is not None
-        _libc.pthread_mutex_init(ctypes.c_void_p(self.address + 8 * 32), None)
-        _libc.pthread_cond_init(ctypes.c_void_p(self.address + 8 * 48), None)
+        _libc.pthread_mutex_init(ctypes.c_void_p(self.address + 8 * MUTEX), None)
+        _libc.pthread_cond_init(ctypes.c_void_p(self.address + 8 * CONDITION), None)
         self.workers = []
 
     def resize(self, count: int) -> None:
-        """Have ``count`` threads, the caller's included."""
+        """Have ``count`` threads, the caller's included; where the system gives no more, steps run alone.
+
+        A step that has published its parts waits for the others without giving up Python's lock, so the threads count
+        only once all of them are in native code, where they do not need it.
+        """
         with self._lock:
-            if count == int(self.words[24]):
+            if count == int(self.words[COUNT]):
                 return
             self._stop()
-            self.words[24] = count
-            self.words[0] = 0
-            self.workers = [
-                threading.Thread(target=self._work, args=(self.address, n), daemon=True, name=f"chainrule-{n}")
-                for n in range(1, count)
-            ]
-            for worker in self.workers:
-                worker.start()
+            self.words[COUNT] = 1
+            self.words[EPOCH] = self.words[BEGUN] = 0
+            try:
+                for n in range(1, count):
+                    worker = threading.Thread(
+                        target=self._work, args=(self.address, n), daemon=True, name=f"chainrule-{n}"
+                    )
+                    worker.start()
+                    self.workers.append(worker)
+            except RuntimeError:
+                count = 1
+            while self.words[BEGUN] < len(self.workers):
+                time.sleep(0.0001)
+            if count == 1:
+                self._stop()
+            self.words[COUNT] = count
 
     def _stop(self) -> None:
         assert _libc is not None
-        self.words[24] = 0
-        self.words[16] = len(self.workers)
-        self.words[0] += 1
-        mutex, condition = ctypes.c_void_p(self.address + 8 * 32), ctypes.c_void_p(self.address + 8 * 48)
+        self.words[COUNT] = 0
+        self.words[PENDING] = len(self.workers)
+        self.words[EPOCH] += 1
+        mutex, condition = ctypes.c_void_p(self.address + 8 * MUTEX), ctypes.c_void_p(self.address + 8 * CONDITION)
         _libc.pthread_mutex_lock(mutex)
         _libc.pthread_cond_broadcast(condition)
         _libc.pthread_mutex_unlock(mutex)
