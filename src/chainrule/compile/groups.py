@@ -255,6 +255,16 @@ def _strands(nodes: list[Node]) -> dict[Node, object]:
     return {node: root(node) for node in nodes if node.kind == "ew"}
 
 
+def _for_a_loop(node: Node, group: Group, readers: dict[Value, list[Node]]) -> bool:
+    """Whether a node leaves a product alone: only sums read it, and the product is stored for others in any case.
+
+    In the sums' loop it costs nothing, and its entries are never written.
+    """
+    if group.kind not in PRODUCTS or any(r.kind != "reduce" for r in readers.get(node.out, [node])):
+        return False
+    return any(len(readers.get(v, ())) > 1 for v in node.reads if v in group.made)
+
+
 def make_groups(nodes: list[Node], targets: dict[Value, Value], fuse: bool = True) -> list[Group]:
     """Assign nodes to groups. ``targets`` maps values to the memory that they will be stored in: such a node must not
     run before the last reader of that memory."""
@@ -262,11 +272,10 @@ def make_groups(nodes: list[Node], targets: dict[Value, Value], fuse: bool = Tru
     strand = _strands(nodes)
     groups: list[Group] = []
     where: dict[Value, int] = {}
-    readers: dict[Value, int] = {}
+    readers: dict[Value, list[Node]] = {}
     for node in nodes:
         for v in node.reads:
-            readers[v] = readers.get(v, 0) + 1
-    seen: dict[Value, int] = {}
+            readers.setdefault(v, []).append(node)
     last_reader: dict[Value, int] = {}
     for node in nodes:
         earliest = max((where[v] for v in node.reads if v in where), default=0)
@@ -289,7 +298,7 @@ def make_groups(nodes: list[Node], targets: dict[Value, Value], fuse: bool = Tru
                 alike = alike and len(group.nodes) < MOST
                 if not related and not (alike and (small or any(strand.get(n) is strand[node] for n in group.nodes))):
                     continue
-                if _join(node, group):
+                if not _for_a_loop(node, group, readers) and _join(node, group):
                     found = i
                     break
         if found is None:
@@ -298,6 +307,5 @@ def make_groups(nodes: list[Node], targets: dict[Value, Value], fuse: bool = Tru
         for o in node.outs:
             where[o] = found
         for v in node.reads:
-            seen[v] = seen.get(v, 0) + 1
             last_reader[v] = max(last_reader.get(v, 0), found)
     return groups
