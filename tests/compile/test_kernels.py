@@ -265,3 +265,19 @@ def test_the_update_of_a_large_parameter_is_one_kernel_of_its_own():
     assert len({name for parts in step.kernels for name, _ in parts}) == 1, "they share their code"
     for g, e in zip(got, expected, strict=True):
         np.testing.assert_allclose(g, e, rtol=1e-5, atol=1e-6)
+
+
+def test_what_only_a_sum_reads_is_not_written_by_the_product():
+    def f(a, b, c):
+        p = a @ b
+        return (p * c).sum(-1, keepdim=True) - p
+
+    arrays = [RNG.normal(size=s).astype(np.float32) for s in ((6, 33, 16), (6, 16, 40), (6, 33, 40))]
+    program, expected = record(f, arrays)
+    got, step = run(program, arrays)
+    product, loop = step.groups
+    assert [n.name for n in product.nodes] == ["matmul"]
+    assert [n.name for n in loop.nodes] == ["mul", "sum", "sub"]
+    (factor, _, _) = loop.nodes
+    assert factor.out not in step.kept
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-5, atol=1e-5)
