@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core.hooks import note_change
 from ..core.state import state
 
 __all__ = [
@@ -24,12 +25,14 @@ class set_detect_anomaly:
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
         self._before = state.anomaly
         state.anomaly = bool(mode) and check_nan
+        note_change()
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, *exc: object) -> None:
         state.anomaly = self._before
+        note_change()
 
 
 class detect_anomaly:
@@ -42,9 +45,11 @@ class detect_anomaly:
     def __enter__(self) -> None:
         self._before = state.anomaly
         state.anomaly = self._check
+        note_change()
 
     def __exit__(self, *exc: object) -> None:
         state.anomaly = self._before
+        note_change()
 
 
 def is_anomaly_enabled() -> bool:
@@ -55,6 +60,7 @@ def is_anomaly_enabled() -> bool:
 def set_anomaly_enabled(mode: bool, check_nan: bool = True) -> None:
     """Anomaly mode on or off from now on."""
     state.anomaly = bool(mode) and check_nan
+    note_change()
 
 
 def is_anomaly_check_nan_enabled() -> bool:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core import inplace
-from ..core.hooks import RemovableHandle
+from ..core.hooks import RemovableHandle, note_change
 from ..core.node import AccumulateGrad, Node
 from ..core.state import state
 from ..core.variable import Variable, wrap
@@ -41,9 +41,11 @@ class saved_tensors_hooks:
             raise RuntimeError(_Disabled.text)
         self._before = state.saved_hooks
         state.saved_hooks = (self.pack_hook, self.unpack_hook)
+        note_change()
 
     def __exit__(self, *exc: object) -> None:
         state.saved_hooks = self._before
+        note_change()
 
 
 class save_on_cpu(saved_tensors_hooks):

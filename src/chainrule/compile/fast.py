@@ -183,6 +183,7 @@ class Follower:
             if "_plan" in vars(o):
                 attribute(o, "_plan")
             attribute(o, "param_groups")
+            words.append((id(vars(o)) + 16, len(vars(o))))  # no method of its own was added
             if "state" in vars(o):
                 attribute(o, "state")
             words += list_entries(o.param_groups)

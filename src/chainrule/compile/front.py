@@ -7,6 +7,7 @@ so compiled and eager code can be mixed.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import types
@@ -14,6 +15,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from ..core.dtypes import default
 from ..core.state import state
 from ..errors import UsageError, message
 from .arguments import flatten, same_memory
@@ -46,6 +48,12 @@ class Compiled:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
 
+    def __deepcopy__(self, memo: Any) -> Compiled:
+        return Compiled(copy.deepcopy(self.__wrapped__, memo), fallback=self.fallback)
+
+    def __reduce__(self) -> Any:
+        return functools.partial(Compiled, fallback=self.fallback), (self.__wrapped__,)
+
     def __repr__(self) -> str:
         return f"<compiled {getattr(self.__wrapped__, '__qualname__', self.__wrapped__)}>"
 
@@ -54,11 +62,11 @@ class Compiled:
             result = self._fast(*args)
             if result is not MISS:
                 return result
-        if state.recorder is not None or self._eager:
-            return self.__wrapped__(*args, **kwargs)
+        if state.recorder is not None or self._eager or state.saved_hooks is not None or state.anomaly:
+            return self.__wrapped__(*args, **kwargs)  # recorded elsewhere, or every op is to be looked at
         leaves: list[Any] = []
         spec = (flatten(args, leaves), flatten(kwargs, leaves))
-        key: list[Any] = [spec, state.grad]
+        key: list[Any] = [spec, state.grad, state.inference, default.numpy]
         for t in leaves:
             key += [t._array.shape, t._array.dtype, t._requires, t._requires and (t._node is None, t._grad is None)]
         if len(leaves) > 1:

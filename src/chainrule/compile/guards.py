@@ -19,7 +19,7 @@ from ..core.state import state
 from ..core.variable import Variable
 from ..graph.program import Value
 from .reach import Reach
-from .words import ARRAY, REQUIRES, TAGGED, list_entries, tag_word
+from .words import ARRAY, REQUIRES, TAGGED, attributes, cell_word, list_entries, tag_word
 
 __all__ = ["Guards"]
 
@@ -65,7 +65,7 @@ class Guards:
         for (o, plan, options), copies, states in zip(self.optimizers, self.copies, self.states, strict=True):
             if getattr(o, "state", None) is not states[0]:
                 return False
-            if o.__dict__.get("_plan") is not plan or o.param_groups != copies:
+            if o.__dict__.get("_plan") is not plan or o.param_groups != copies or _own_step(o) is not states[2]:
                 return False
             if not all(_same_objects(g["params"], params) for g, (_, params, _) in zip(o.param_groups, options)):
                 return False
@@ -82,7 +82,7 @@ class Guards:
         if state.grad is not self.grad or any(f.changed() for f in self.facts):
             return False
         for (o, plan, options), states in zip(self.optimizers, self.states, strict=True):
-            if o.__dict__.get("_plan") is not plan or not _unchanged(o, options):
+            if o.__dict__.get("_plan") is not plan or not _unchanged(o, options) or _own_step(o) is not states[2]:
                 return False
             if getattr(o, "state", None) is not states[0] or any(_changed(d, then) for d, then in states[1]):
                 return False
@@ -122,11 +122,13 @@ class Guards:
         """Hand the native check the words that change when something does."""
         words = [(id(t) + ARRAY, id(a)) for t, a in zip(self.tensors, self.arrays, strict=True)]
         words += [(id(t) + REQUIRES, id(r)) for t, r in self.requires]
-        dicts: list[Any] = [hooks.changes, *(d for _, states in self.states for d, _ in states)]
+        dicts: list[Any] = [hooks.changes, *(d for _, states, _ in self.states for d, _ in states)]
         for f in self.facts:
             x = f.holder
+            if f.owner is not None:
+                words += attributes(f.owner)
             if isinstance(x, types.CellType):
-                words.append((id(x) + 16, id(x.cell_contents)))
+                words.append(cell_word(x))
             elif isinstance(x, list):
                 words += list_entries(x)
             elif isinstance(x, dict) and not (f.keys and "__name__" in x):  # globals change all the time
@@ -192,14 +194,19 @@ def _rule_step() -> Any:
     return getattr(RuleOptimizer.step, "__wrapped__", None)
 
 
-def _tensors_of(o: Any) -> tuple[Any, list[tuple[Any, dict[Any, Any]]]]:
-    """An optimizer's state: the mapping, and the dicts in it with the tensors that they hold."""
+def _own_step(o: Any) -> Any:
+    """A method that was put on this optimizer alone."""
+    return vars(o).get("step")
+
+
+def _tensors_of(o: Any) -> tuple[Any, list[tuple[Any, dict[Any, Any]]], Any]:
+    """An optimizer's state: the mapping, the dicts in it with the tensors that they hold, and a step of its own."""
     state = getattr(o, "state", None)
     if not isinstance(state, dict):
-        return state, []
+        return state, [], _own_step(o)
     inner = [d for d in state.values() if isinstance(d, dict)]
     held = [(d, {k: t for k, t in d.items() if isinstance(t, Variable)}) for d in inner]
-    return state, [(state, dict(state)), *held]
+    return state, [(state, dict(state)), *held], _own_step(o)
 
 
 def _changed(d: dict[Any, Any], then: dict[Any, Any]) -> bool:

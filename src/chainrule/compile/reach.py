@@ -8,6 +8,8 @@ function itself changed, which native code would not do again.
 from __future__ import annotations
 
 import functools
+import gc
+import sys
 import types
 from typing import Any
 
@@ -33,17 +35,26 @@ def same(now: Any, then: Any) -> bool:
     return now == then or (now != now and then != then)
 
 
+_EMPTY = object()
+
+
 class Fact:
     """A container and what it held: a dict (attributes, globals, buffers …), a list, or a closure's cell."""
 
-    __slots__ = ("holder", "keys", "name", "values")
+    __slots__ = ("keys", "name", "object", "owner", "values")
 
-    def __init__(self, name: str, holder: Any, keys: Any = None) -> None:
+    def __init__(self, name: str, holder: Any, keys: Any = None, owner: Any = None) -> None:
         self.name = name
-        self.holder = holder
+        self.object = holder
+        self.owner = owner
+        """For the dict of an object's attributes: the object, which may be given another dict."""
         self.keys = keys
         """For a dict of which only some keys matter (globals): those keys."""
         self.values = self.content()
+
+    @property
+    def holder(self) -> Any:
+        return self.object if self.owner is None else vars(self.owner)
 
     def content(self) -> list[Any]:
         x = self.holder
@@ -51,7 +62,12 @@ class Fact:
             return [x.get(k) for k in self.keys]
         if isinstance(x, dict):
             return [*x, *x.values()]
-        return list(x) if isinstance(x, (list, tuple, set)) else [x.cell_contents]
+        if isinstance(x, (list, tuple, set)):
+            return list(x)
+        try:
+            return [x.cell_contents]
+        except ValueError:  # the variable was deleted
+            return [_EMPTY]
 
     def changed(self, leave_out: str = "") -> str:
         """What is different now, in words; "" if nothing is. ``leave_out``: a key that does not matter."""
@@ -89,6 +105,7 @@ class Reach:
         self._objects: list[tuple[Any, str, set[str]]] = []
         self._globals: dict[int, tuple[dict[str, Any], list[str]]] = {}
         self._classes: list[tuple[type, set[str]]] = []
+        self._modules: list[tuple[types.ModuleType, set[str]]] = []
         self._seen: set[int] = set()
         self._keep: list[Any] = []
         self.function(fn, "")
@@ -101,9 +118,15 @@ class Reach:
             self.facts.append(Fact("", scope, tuple(names)))
         for x, name, keys in self._objects:
             if keys or not _ours(type(x)):
-                # Also names that are no attributes yet: code that is reached may set them.
-                named = {k for k in self._names if not callable(getattr(type(x), k, None))}
-                self.facts.append(Fact(name, vars(x), tuple(sorted(keys | named))))
+                # Also names that are no attributes yet: they may be set, and then hide what the class has.
+                self.facts.append(Fact(name, vars(x), tuple(sorted(keys | self._names)), x))
+        for cls, _ in self._classes:
+            kept = gc.get_referents(vars(cls))[0]  # the dict behind the view of it
+            named = tuple(sorted(k for k in self._names if k in kept))
+            if named:
+                self.facts.append(Fact(cls.__name__, kept, named))
+        for m, keys in self._modules:
+            self.facts.append(Fact(m.__name__, vars(m), tuple(sorted(keys))))
 
     def _further(self) -> bool:
         """Follow attributes and methods of reached objects that reached code names; whether there was anything new."""
@@ -115,6 +138,15 @@ class Reach:
                     done.add(k)
                     found = True
                     self.function(f, "")
+        for m, keys in self._modules:
+            for k in self._names & vars(m).keys() - keys:
+                content = vars(m)[k]
+                code = isinstance(content, (type, types.FunctionType))
+                if isinstance(content, types.ModuleType) or (code and _library(content)):
+                    continue
+                keys.add(k)
+                found = True
+                self.thing(content, f"{m.__name__}.{k}")
         for x, name, keys in list(self._objects):
             for k in self._names & vars(x).keys() - keys:
                 keys.add(k)
@@ -162,6 +194,14 @@ class Reach:
                 if label in fn.__globals__ and label not in known:
                     content = fn.__globals__[label]
                     if isinstance(content, (types.ModuleType, type)):
+                        if _library(content):
+                            continue
+                        known.append(label)
+                        if isinstance(content, type):
+                            self._class(content)
+                        elif id(content) not in self._seen:
+                            self._seen.add(id(content))
+                            self._modules.append((content, set()))
                         continue
                     known.append(label)
                     self.thing(content, label)
@@ -266,6 +306,18 @@ def _module_hooks(m: Any) -> tuple[Any, ...]:
     if not m._hooked:
         return ()
     return m._forward_hooks, m._forward_pre_hooks, m._backward_hooks, m._backward_pre_hooks
+
+
+def _library(x: Any) -> bool:
+    """Whether a module, class or function belongs to the standard library or to an installed package."""
+    name: str = x.__name__ if isinstance(x, types.ModuleType) else getattr(x, "__module__", None) or ""
+    room = name.split(".")
+    if room[0] in sys.stdlib_module_names and room[0] != "__main__":
+        return True
+    if room[0] == "chainrule":
+        return len(room) == 1 or room[1] not in _PROGRAMS
+    file = getattr(sys.modules.get(name), "__file__", None) or ""
+    return "site-packages" in file or "dist-packages" in file
 
 
 def _ours(x: Any) -> bool:

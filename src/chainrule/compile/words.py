@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import types
 import weakref
 from typing import Any
 
@@ -17,8 +18,8 @@ from ..core.variable import wrap
 from ..errors import ChainruleError
 
 __all__ = [
-    "ARRAY", "FOLLOWED", "REQUIRES", "TAGGED", "WEAK", "Word", "attributes", "dict_entry", "list_entries", "tag",
-    "tag_word",
+    "ARRAY", "FOLLOWED", "REQUIRES", "TAGGED", "WEAK", "Word", "attributes", "cell_word", "dict_entry", "list_entries",
+    "tag", "tag_word",
 ]  # fmt: skip
 
 Word = tuple[int, int]
@@ -55,6 +56,11 @@ def tag(d: dict[Any, Any]) -> int:
 
 def tag_word(d: dict[Any, Any]) -> Word:
     return id(d) + _TAG, tag(d)
+
+
+def cell_word(x: types.CellType) -> Word:
+    """What a closure's variable is; nothing, where it was deleted."""
+    return id(x) + 16, _read(id(x) + 16)
 
 
 def list_entries(x: list[Any]) -> list[Word]:

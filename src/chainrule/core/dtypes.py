@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from ml_dtypes import bfloat16 as _bfloat16
 
+from .hooks import note_change
 from .untyped import ARRAY
 
 __all__ = [
@@ -117,6 +118,7 @@ def set_default_dtype(d: Any) -> None:
     if not isinstance(d, dtype) or not d.is_floating_point:
         raise TypeError(f"only floating-point types are supported as the default type, got {d!r}")
     default.numpy = d.numpy
+    note_change()
 
 
 def from_numpy(d: Any) -> dtype:

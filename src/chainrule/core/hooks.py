@@ -8,10 +8,15 @@ from typing import Any
 
 from .state import tick
 
-__all__ = ["NodeHooks", "RemovableHandle", "add_hook", "changes"]
+__all__ = ["NodeHooks", "RemovableHandle", "add_hook", "changes", "note_change"]
 
 changes = {"count": 0}
-"""How often a hook was added or removed anywhere: compiled steps look at their hooks again when it has changed."""
+"""How often a hook was added or removed, or a mode of the engine was set, anywhere: compiled steps look again then."""
+
+
+def note_change() -> None:
+    """Have compiled steps look at their hooks and at the modes again."""
+    changes["count"] += 1
 
 
 class RemovableHandle:
