@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core import inplace
 from ..core.state import state
 from ..core.variable import Variable, wrap
 from .variant import MISS, Variant, busy, running
@@ -86,8 +87,9 @@ def _at_once(v: Variant, follower: Follower) -> Callable[..., Any]:
 def _in_steps(v: Variant, follower: Follower, acts: list[Callable[[], Any]]) -> Callable[..., Any]:
     """Check, count and read numbers, run."""
     ready, go, yes, no = v.step.ready, v.step.go, v.step.yes, v.step.no
-    (shape, dtype), grad, empty, cleared = v.returned[0], v.guards.grad, np.empty, v.cleared
+    (shape, dtype), grad, empty, cleared, updated = v.returned[0], v.guards.grad, np.empty, v.cleared, v.updated
     without: list[Any] = [p for p, _ in v.grads] if follower.absent else []
+    wrote = v.wrote if v.wrote.roots else None
 
     def fast(*xs: Any) -> Any:
         if state.grad is not grad or state.recorder is not None:
@@ -109,7 +111,10 @@ def _in_steps(v: Variant, follower: Follower, acts: list[Callable[[], Any]]) -> 
                 act()
             out = empty(shape, dtype)
             go(out)
-            v.touch([xs[i] for i in v.updated])
+            if wrote is not None:
+                wrote.touch()
+            for i in updated:
+                inplace.touch(arrays[i])
             for p, g in zip(without, v.kept[0]):
                 p._grad = g
             for p in cleared:
