@@ -4,6 +4,7 @@ import copy
 import pickle
 import sys
 import types
+from collections import deque
 
 import numpy as np
 import pytest
@@ -60,6 +61,28 @@ def test_attributes_of_classes():
     follows(net, lambda: setattr(Net, "gain", 5.0), lambda: setattr(Net, "gain", 2.0))
 
 
+class Table:
+    entries = {"s": 2.0}  # noqa: RUF012 - a class with a dict of its own is what is tested
+    thing = Thing()
+
+
+class Derived(Config):
+    pass
+
+
+def test_what_classes_hold_and_classes_that_are_held(monkeypatch):
+    follows(lambda x: x * Table.entries["s"], lambda: monkeypatch.setitem(Table.entries, "s", 5.0))
+    follows(lambda x: x * Table.thing.kind, lambda: monkeypatch.setattr(Table.thing, "kind", 5.0))
+    holder = Thing()
+    holder.cls = local = Config
+    follows(lambda x: x * holder.cls.scale, lambda: setattr(Config, "scale", 5.0))
+    Config.scale = 2.0
+        lambda x: x * holder.cls.scale, lambda: setattr(Config, "scale", 5.0), lambda: setattr(Config, "scale", 2.0)
+    )
+    follows(lambda x: x * local.scale, lambda: setattr(Config, "scale", 5.0), lambda: setattr(Config, "scale", 2.0))
+    follows(lambda x: x * Derived.scale, lambda: monkeypatch.setattr(Derived, "scale", 9.0, raising=False))
+
+
 def test_methods_put_in_the_place_of_others(monkeypatch):
     net = Net()
     follows(lambda x: net(x), lambda: setattr(net, "forward", lambda x: x * 9))
@@ -88,6 +111,10 @@ def test_an_optimizer_with_a_step_of_its_own():
     assert torch.equal(before, w)
     del opt.step
     step(torch.ones(2))
+    opt.zero_grad = lambda: None
+    step(torch.ones(2))
+    assert w.grad.tolist() == [2.0] * 2
+    w.data.add_(0.2)
     np.testing.assert_allclose((before - w.detach()).numpy(), 0.1, rtol=1e-5)
 
 
@@ -95,6 +122,8 @@ def test_attributes_of_modules_and_globals_that_are_modules_or_classes(monkeypat
     config, other = types.ModuleType("a_config"), types.ModuleType("another_config")
     config.scale, other.scale = 2.0, 6.0
     config.net = nn.Linear(2, 2)
+    config.sub = types.ModuleType("a_config.sub")
+    config.sub.scale = 2.0
     monkeypatch.setitem(sys.modules, "a_config", config)
     space = globals()
     monkeypatch.setitem(space, "config", config)
@@ -105,7 +134,9 @@ def test_attributes_of_modules_and_globals_that_are_modules_or_classes(monkeypat
     follows(space["scaled"], lambda: space.__setitem__("config", other), lambda: space.__setitem__("config", config))
     follows(space["chosen"], lambda: space.__setitem__("Chosen", type("Other", (), {"scale": 8.0})))
     follows(space["through"], lambda: setattr(config, "net", nn.Linear(2, 2)))
-    for name in ("scaled", "chosen", "through"):
+    exec("def deep(x):\n    return x * config.sub.scale\n", space)
+    follows(space["deep"], lambda: setattr(config.sub, "scale", 5.0))
+    for name in ("scaled", "chosen", "through", "deep"):
         del space[name]
 
 
@@ -113,6 +144,12 @@ def test_an_object_that_is_given_another_dict():
     thing = Thing()
     thing.kind = 4.0
     follows(lambda x: x * thing.kind, lambda: setattr(thing, "__dict__", {"kind": 6.0}))
+
+
+def test_entries_of_a_deque():
+    kept = deque([2.0, 3.0])
+    follows(lambda x: x * kept[0], lambda: kept.__setitem__(0, 5.0))
+    follows(lambda x: x * sum(kept), lambda: kept.append(1.0))
 
 
 def test_modes_of_the_engine():

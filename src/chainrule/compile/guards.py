@@ -8,6 +8,7 @@ Python look closer.
 from __future__ import annotations
 
 import types
+from collections import deque
 from collections.abc import Callable
 from operator import is_
 from typing import Any
@@ -65,7 +66,7 @@ class Guards:
         for (o, plan, options), copies, states in zip(self.optimizers, self.copies, self.states, strict=True):
             if getattr(o, "state", None) is not states[0]:
                 return False
-            if o.__dict__.get("_plan") is not plan or o.param_groups != copies or _own_step(o) is not states[2]:
+            if o.__dict__.get("_plan") is not plan or o.param_groups != copies or _own_methods(o) != states[2]:
                 return False
             if not all(_same_objects(g["params"], params) for g, (_, params, _) in zip(o.param_groups, options)):
                 return False
@@ -82,7 +83,7 @@ class Guards:
         if state.grad is not self.grad or any(f.changed() for f in self.facts):
             return False
         for (o, plan, options), states in zip(self.optimizers, self.states, strict=True):
-            if o.__dict__.get("_plan") is not plan or not _unchanged(o, options) or _own_step(o) is not states[2]:
+            if o.__dict__.get("_plan") is not plan or not _unchanged(o, options) or _own_methods(o) != states[2]:
                 return False
             if getattr(o, "state", None) is not states[0] or any(_changed(d, then) for d, then in states[1]):
                 return False
@@ -139,7 +140,7 @@ class Guards:
 
     def unwatched(self) -> list[Callable[[], bool]]:
         """Checks of what no word in memory tells (other Pythons than CPython 3.11 and 3.12)."""
-        sets = [f for f in self.facts if isinstance(f.holder, set)]
+        sets = [f for f in self.facts if isinstance(f.holder, (set, deque))]
         if TAGGED:
             return [lambda: not any(f.changed() for f in sets)] if sets else []
         return [self.holds]
@@ -194,19 +195,19 @@ def _rule_step() -> Any:
     return getattr(RuleOptimizer.step, "__wrapped__", None)
 
 
-def _own_step(o: Any) -> Any:
-    """A method that was put on this optimizer alone."""
-    return vars(o).get("step")
+def _own_methods(o: Any) -> tuple[Any, ...]:
+    """Methods that were put on this optimizer alone."""
+    return vars(o).get("step"), vars(o).get("zero_grad")
 
 
 def _tensors_of(o: Any) -> tuple[Any, list[tuple[Any, dict[Any, Any]]], Any]:
     """An optimizer's state: the mapping, the dicts in it with the tensors that they hold, and a step of its own."""
     state = getattr(o, "state", None)
     if not isinstance(state, dict):
-        return state, [], _own_step(o)
+        return state, [], _own_methods(o)
     inner = [d for d in state.values() if isinstance(d, dict)]
     held = [(d, {k: t for k, t in d.items() if isinstance(t, Variable)}) for d in inner]
-    return state, [(state, dict(state)), *held], _own_step(o)
+    return state, [(state, dict(state)), *held], _own_methods(o)
 
 
 def _changed(d: dict[Any, Any], then: dict[Any, Any]) -> bool:

@@ -11,6 +11,7 @@ import functools
 import gc
 import sys
 import types
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ _EMPTY = object()
 
 
 class Fact:
-    """A container and what it held: a dict (attributes, globals, buffers …), a list, or a closure's cell."""
+    """A container and what it held: a dict (attributes, globals, buffers …), a list, a deque, or a closure's cell."""
 
     __slots__ = ("keys", "name", "object", "owner", "values")
 
@@ -62,7 +63,7 @@ class Fact:
             return [x.get(k) for k in self.keys]
         if isinstance(x, dict):
             return [*x, *x.values()]
-        if isinstance(x, (list, tuple, set)):
+        if isinstance(x, (list, tuple, set, deque)):
             return list(x)
         try:
             return [x.cell_contents]
@@ -122,9 +123,7 @@ class Reach:
                 self.facts.append(Fact(name, vars(x), tuple(sorted(keys | self._names)), x))
         for cls, _ in self._classes:
             kept = gc.get_referents(vars(cls))[0]  # the dict behind the view of it
-            named = tuple(sorted(k for k in self._names if k in kept))
-            if named:
-                self.facts.append(Fact(cls.__name__, kept, named))
+            self.facts.append(Fact(cls.__name__, kept, tuple(sorted(self._names))))
         for m, keys in self._modules:
             self.facts.append(Fact(m.__name__, vars(m), tuple(sorted(keys))))
 
@@ -134,15 +133,14 @@ class Reach:
         for cls, done in list(self._classes):
             for k, f in list(vars(cls).items()):
                 f = getattr(f, "__func__", None) or getattr(f, "fget", None) or f  # of class methods and properties
-                if k in self._names and k not in done and isinstance(f, types.FunctionType):
+                if k in self._names and k not in done:
                     done.add(k)
                     found = True
-                    self.function(f, "")
+                    self.thing(f, f"{cls.__name__}.{k}")
         for m, keys in self._modules:
             for k in self._names & vars(m).keys() - keys:
                 content = vars(m)[k]
-                code = isinstance(content, (type, types.FunctionType))
-                if isinstance(content, types.ModuleType) or (code and _library(content)):
+                if isinstance(content, (types.ModuleType, type, types.FunctionType)) and _library(content):
                     continue
                 keys.add(k)
                 found = True
@@ -197,11 +195,7 @@ class Reach:
                         if _library(content):
                             continue
                         known.append(label)
-                        if isinstance(content, type):
-                            self._class(content)
-                        elif id(content) not in self._seen:
-                            self._seen.add(id(content))
-                            self._modules.append((content, set()))
+                        self.thing(content, label)
                         continue
                     known.append(label)
                     self.thing(content, label)
@@ -210,7 +204,15 @@ class Reach:
             self.thing(default, f"default {i}")
 
     def thing(self, x: Any, name: str) -> None:
-        if isinstance(x, (*_ATOMS, np.ndarray, type, types.ModuleType)) or id(x) in self._seen:
+        if isinstance(x, (*_ATOMS, np.ndarray)) or id(x) in self._seen:
+            return
+        if isinstance(x, (type, types.ModuleType)):
+            if not _library(x):
+                if isinstance(x, type):
+                    self._class(x)
+                else:
+                    self._seen.add(id(x))
+                    self._modules.append((x, set()))
             return
         if isinstance(x, (types.FunctionType, types.MethodType, functools.partial)):
             self.function(x, name)
@@ -227,9 +229,9 @@ class Reach:
             for group in x.param_groups:
                 for p in group["params"]:
                     self.thing(p, name)
-        elif isinstance(x, (list, tuple, set, frozenset)):
+        elif isinstance(x, (list, tuple, set, frozenset, deque)):
             if len(x) <= _MOST:
-                if isinstance(x, (list, set)):
+                if isinstance(x, (list, set, deque)):
                     self.fact(name, x)
                 for i, item in enumerate(x):
                     self.thing(item, f"{name}[{i}]")
