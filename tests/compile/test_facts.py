@@ -77,8 +77,6 @@ def test_what_classes_hold_and_classes_that_are_held(monkeypatch):
     holder.cls = local = Config
     follows(lambda x: x * holder.cls.scale, lambda: setattr(Config, "scale", 5.0))
     Config.scale = 2.0
-        lambda x: x * holder.cls.scale, lambda: setattr(Config, "scale", 5.0), lambda: setattr(Config, "scale", 2.0)
-    )
     follows(lambda x: x * local.scale, lambda: setattr(Config, "scale", 5.0), lambda: setattr(Config, "scale", 2.0))
     follows(lambda x: x * Derived.scale, lambda: monkeypatch.setattr(Derived, "scale", 9.0, raising=False))
 
