@@ -3,8 +3,8 @@
 import os
 import subprocess
 import sys
-import textwrap
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -120,8 +120,17 @@ def test_sleeping_threads_wake(threads, everything):
         np.testing.assert_allclose(got, arrays[0] @ arrays[1], rtol=1e-4, atol=1e-4)
 
 
+def comes_back(script):
+    """The script, in a process of its own, says that it is done. One that hangs, or a child of it, is ended."""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert (run.returncode, run.stdout.strip()) == (0, "done"), run.stderr
+
+
 SCRIPT = """
-import os, sys
+import os, signal
 import numpy as np
 import chainrule as torch
 from chainrule.compile import split
@@ -132,6 +141,7 @@ a = torch.tensor(np.random.default_rng(0).normal(size=(64, 64)))
 first = f(a).numpy()
 child = os.fork()
 if child == 0:
+    signal.alarm(60)
     same = np.array_equal(f(a).numpy(), first)  # without threads: they stayed behind
     os._exit(0 if same else 3)
 assert os.waitpid(child, 0)[1] == 0
@@ -142,11 +152,7 @@ print("done")
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_and_the_end_of_the_program():
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(SCRIPT)], capture_output=True, text=True, timeout=120,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert (run.returncode, run.stdout.strip()) == (0, "done"), run.stderr
+    comes_back(SCRIPT)
 
 
 CHANGES = """
@@ -177,11 +183,177 @@ print("done")
 
 def test_the_number_may_change_while_steps_run():
     # A step that waited for a thread which still needed Python's lock to begin never came back.
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(CHANGES)], capture_output=True, text=True, timeout=120,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert (run.returncode, run.stdout.strip()) == (0, "done"), run.stderr
+    comes_back(CHANGES)
+
+
+LATE = """
+import threading
+import chainrule as torch
+from chainrule.compile import split, workers
+split.WORTH = 0.0
+f = torch.compile(lambda a: (a @ a).relu())
+a = torch.ones(64, 64)
+for n in (2, 3):
+    torch.set_num_threads(n)
+    f(a)
+pool, come, go = workers.pool(), threading.Event(), threading.Event()
+work = pool._work
+def late(*arguments):
+    come.set()
+    go.wait()
+    work(*arguments)
+pool._work = late
+change = threading.Thread(target=torch.set_num_threads, args=(2,))
+change.start()
+come.wait()
+assert f(a)[0, 0].item() == 64.0  # the thread is still in Python
+go.set()
+change.join()
+assert f(a)[0, 0].item() == 64.0
+print("done")
+"""
+
+
+def test_a_step_does_not_wait_for_a_thread_that_has_not_begun():
+    comes_back(LATE)
+
+
+FORKED = """
+import os, signal, threading
+import chainrule as torch
+from chainrule.compile import workers
+pool, come, go = workers.pool(), threading.Event(), threading.Event()
+work = pool._work
+def late(*arguments):
+    come.set()
+    go.wait()
+    work(*arguments)
+pool._work = late
+change = threading.Thread(target=torch.set_num_threads, args=(torch.get_num_threads() + 1,))
+change.start()
+come.wait()
+child = os.fork()  # the lock of the change that is under way comes along, the thread that holds it does not
+if child == 0:
+    signal.alarm(60)
+    pool._work = work
+    torch.set_num_threads(4)
+    os._exit(0 if len(pool.workers) == 3 else 3)
+status = os.waitpid(child, 0)[1]
+go.set()
+change.join()
+assert status == 0, status
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_during_a_change():
+    comes_back(FORKED)
+
+
+ENDED = """
+import atexit, threading
+import chainrule as torch
+from chainrule.compile import split
+split.WORTH = 0.0
+f = torch.compile(lambda a: (a @ a).relu())
+a = torch.ones(64, 64)
+def last():  # runs after the pool's end, since it is registered before
+    torch.set_num_threads(3)
+    assert f(a)[0, 0].item() == 64.0
+    assert not [t for t in threading.enumerate() if t.name.startswith("chainrule-")]
+    print("done")
+atexit.register(last)
+torch.set_num_threads(2)
+f(a)
+"""
+
+
+def test_no_threads_begin_after_the_end_of_the_program():
+    comes_back(ENDED)
+
+
+@pytest.fixture
+def pool():
+    """The pool with one thread; later as it was."""
+    before, pool = torch.get_num_threads(), workers.pool()
+    torch.set_num_threads(1)
+    yield pool
+    torch.set_num_threads(before)
+
+
+def test_of_two_changes_the_later_one_counts(pool, monkeypatch):
+    come, go, resize = threading.Event(), threading.Event(), workers.Pool.resize
+
+    def slow(self):
+        if threading.current_thread() is first:
+            come.set()
+            go.wait()
+        resize(self)
+
+    monkeypatch.setattr(workers.Pool, "resize", slow)
+    first = threading.Thread(target=torch.set_num_threads, args=(2,))
+    first.start()
+    come.wait()
+    torch.set_num_threads(3)
+    go.set()
+    first.join()
+    assert torch.get_num_threads() == pool.words[workers.Word.COUNT] == len(pool.workers) + 1 == 3
+
+
+def test_threads_that_do_not_begin_are_reported(pool, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "TURNS", 20)
+        patch.setattr(pool, "_work", lambda *_: None)
+        with pytest.raises(RuntimeError) as caught:
+            torch.set_num_threads(3)
+    assert str(caught.value).splitlines() == [
+        "set_num_threads: threads of compiled steps did not begin",
+        "  2 threads, looked 20 times",
+        (
+            "  Call set_num_threads(1) before the first compiled step, or see what keeps threads of this process from "
+            "running."
+        ),
+    ]
+    assert pool.words[workers.Word.COUNT] == 1
+    torch.set_num_threads(3)
+    assert pool.words[workers.Word.COUNT] == 3
+
+
+def test_an_interrupted_change_leaves_no_threads_behind(pool, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    go, work = threading.Event(), pool._work
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "time", types.SimpleNamespace(sleep=interrupted))
+        patch.setattr(pool, "_work", lambda *arguments: (go.wait(), work(*arguments)))
+        with pytest.raises(KeyboardInterrupt):
+            torch.set_num_threads(2)
+    (left,) = pool.workers
+    go.set()
+    torch.set_num_threads(1)
+    assert not left.is_alive()
+
+
+def test_a_system_with_too_few_threads(everything, pool, monkeypatch):
+    start = threading.Thread.start
+
+    def second_fails(self):
+        if self.name == "chainrule-2":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    x = torch.ones(64, 64)
+    step = torch.compile(lambda a: (a @ a).relu())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", second_fails)
+        torch.set_num_threads(3)
+        assert step(x)[0, 0].item() == 64.0
+        assert pool.workers == []
+        assert pool.words[workers.Word.COUNT] == 1
+    torch.set_num_threads(2)
+    assert step(x)[0, 0].item() == 64.0
 
 
 def test_a_system_without_more_threads(everything, monkeypatch):
