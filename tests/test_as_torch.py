@@ -95,18 +95,18 @@ def test_files_that_programs_import_names_from():
             torch.utils.data.SubsetRandomSampler,
         )
         with pytest.raises(ImportError, match="NoSuchLayer"):
-            from torch.nn.modules.linear import NoSuchLayer  # noqa: F401
+            from torch.nn.modules.linear import NoSuchLayer  # noqa: F401 - that it cannot be imported is tested
 
 
 def test_names_for_annotations_and_base_classes():
     with chainrule.as_torch() as torch:
         from torch.nn.attention import SDPBackend, sdpa_kernel
-        from torch.nn.common_types import _size_2_t  # noqa: F401
+        from torch.nn.common_types import _size_2_t  # noqa: F401 - that it can be imported is tested
         from torch.nn.modules.batchnorm import _NormBase
         from torch.nn.modules.loss import _Loss, _WeightedLoss
         from torch.nn.modules.pooling import _MaxPoolNd
         from torch.storage import UntypedStorage
-        from torch.types import Device, Number  # noqa: F401
+        from torch.types import Device, Number  # noqa: F401 - that it can be imported is tested
 
         class Mine(_WeightedLoss):
             def forward(self, x, y):
@@ -179,7 +179,7 @@ def test_what_is_left_out_says_so():
         chainrule.as_torch(),
         pytest.raises(ModuleNotFoundError, match=r"torch\.onnx.*part of PyTorch that chainrule leaves out"),
     ):
-        import torch.onnx  # noqa: F401
+        import torch.onnx  # noqa: F401 - that it cannot be imported is tested
 
 
 SCRIPT = """

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -332,8 +333,8 @@ def test_info():
     assert "blas" in run("info")
 
 
-def _csv(file: Path, header: str, rows: object) -> Path:
-    lines = [",".join(str(cell) for cell in row) for row in rows]  # type: ignore[attr-defined]
+def _csv(file: Path, header: str, rows: Iterable[Iterable[object]]) -> Path:
+    lines = [",".join(str(cell) for cell in row) for row in rows]
     file.write_text("\n".join([header, *lines]) + "\n")
     return file
 

@@ -370,6 +370,34 @@ def test_a_system_without_more_threads(everything, monkeypatch):
     assert step(x)[0, 0].item() == 64.0
 
 
+HELD = """
+import os, signal, threading
+import chainrule as torch
+from chainrule.compile.variant import running
+held, ended = threading.Event(), threading.Event()
+def hold():
+    with running:
+        held.set()
+        ended.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    os._exit(0 if torch.compile(lambda a: a * 2)(torch.ones(1)).item() == 2.0 else 3)
+ended.set()
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_while_another_thread_runs_a_step():
+    comes_back(HELD)
+
+
 def test_bad_numbers_are_refused():
     with pytest.raises(RuntimeError, match="set_num_threads expects a positive integer"):
         torch.set_num_threads(0)

@@ -1,6 +1,7 @@
 """What a compiled step watches is what lives: freed memory, memory of others, threads, and states put elsewhere."""
 
 import collections
+import gc
 import mmap
 import random
 import sys
@@ -17,9 +18,9 @@ from chainrule.compile.variant import busy
 from chainrule.errors import ModifiedError
 
 
-def linear(optimizer, zero=True):
-    """A weight of three numbers, its optimizer, and a step of (w · x).sum()."""
-    w = nn.Parameter(torch.ones(3))
+def linear(optimizer, zero=True, size=3):
+    """A weight, its optimizer, and a step of (w · x).sum()."""
+    w = nn.Parameter(torch.ones(size))
     opt = optimizer([w])
 
     def step(x):
@@ -266,17 +267,8 @@ def test_no_step_runs_while_another_thread_records():
 
 def test_arguments_replaced_by_another_thread_while_a_step_runs():
     size = 1 << 15
-    w = nn.Parameter(torch.zeros(size))
-    opt = torch.optim.Adam([w])
-
-    @torch.compile
-    def step(x):
-        opt.zero_grad()
-        loss = (w * x).sum()
-        loss.backward()
-        opt.step()
-        return loss
-
+    w, _, step = linear(torch.optim.Adam, size=size)
+    step = torch.compile(step)
     x = torch.ones(size)
     step(x), step(x)
     stop = threading.Event()
@@ -315,3 +307,21 @@ def test_rebinding_to_equal_objects_returns_to_the_short_path(monkeypatch):
     compiled(x)
     monkeypatch.setattr(variants.Variant, "run", lambda self, leaves: pytest.fail("the long path was taken"))
     assert compiled(x).tolist() == [1000.5] * 2
+
+
+def test_a_variant_that_goes_leaves_its_writes_on_record():
+    w = torch.zeros(2)
+
+    def body(x):
+        w.add_(x)
+        return w * 1
+
+    compiled = torch.compile(body)
+    for _ in range(3):
+        compiled(torch.ones(2))
+    before = w._version
+    del compiled, body
+    gc.collect()
+    assert w._version == before >= 3
+    w.add_(1)
+    assert w._version == before + 1

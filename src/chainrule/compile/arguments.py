@@ -21,7 +21,7 @@ from ..core.variable import Variable, wrap
 from ..errors import message
 from .errors import CompileError
 
-__all__ = ["Given", "flatten", "given", "same_memory", "traced_argument", "unflatten"]
+__all__ = ["Given", "flatten", "objects_in", "same_memory", "traced_argument", "unflatten"]
 
 TENSOR = ("t",)
 _PACKAGE = str(Path(__file__).parents[1])
@@ -84,14 +84,14 @@ def flatten(x: Any, leaves: list[Any]) -> Any:
     return ("p", Exactly(x)) if isinstance(x, _PLAIN) else ("o", Given(x))
 
 
-def given(spec: Any) -> Iterator[Any]:
+def objects_in(spec: Any) -> Iterator[Any]:
     """The objects in a description of arguments that are compared by identity."""
     if isinstance(spec, tuple):
         if spec and spec[0] == "o":
             yield spec[1].x
         else:
             for part in spec:
-                yield from given(part)
+                yield from objects_in(part)
 
 
 def unflatten(spec: Any, leaves: Iterator[Any]) -> Any:

@@ -75,7 +75,6 @@ none:
 }"""
 """The first of the pairs (address, word) whose word in memory is another now, or −1; a null address ends them."""
 
-
 _MEETS = """
 define internal i64 @meets(ptr %ranges, ptr %data, i64 %size) {
 start:
@@ -259,7 +258,7 @@ def _place(step: Step) -> str:
 
 
 def _builtin(step: Step, name: str, lines: list[str]) -> str:
-    """A function with Python's fast calling convention; at ``done``, ``%answer`` chooses among no, yes and other."""
+    """A function with Python's fast calling convention; ``%answer``, which the lines set, chooses no, yes or other."""
     first = 8 * step.slots["no"]  # and "yes" and "other" behind it
     return "\n".join([
         f"define ptr @{name}(ptr %self, ptr %args, i64 %n) {{",

@@ -27,17 +27,9 @@ __all__ = ["fast_path"]
 def fast_path(v: Variant) -> Callable[..., Any] | None:
     """The same as ``v.run`` for the usual kind of step, called with its arguments; None for others."""
     n = v.leaves_n
-    usual = v.out_spec == ("t",) and v.plain and v.spec == ((tuple, (("t",),) * n), (dict, (), ()))
-    special = (
-        v.same_as
-        or v.step.calls
-        or v.step.late
-        or v.grads_in
-        or v.leaf_grads
-        or v.modes
-        or v.assigned
-        or v.guards.others
-    )
+    usual = v.results.single and v.spec == ((tuple, (("t",),) * n), (dict, (), ()))
+    special = v.same_as or v.guards.others or v.step.calls or v.step.late or v.modes
+    special = special or v.grads_in or v.leaf_grads or v.assigned
     if not FOLLOWED or not v.step.short or not usual or special or len(v.inputs_at) != n or (v.updated and n > 1):
         return None
     read = {id(p): had for p, had in v.guards.gradients}
@@ -57,8 +49,8 @@ def fast_path(v: Variant) -> Callable[..., Any] | None:
 def _at_once(v: Variant, follower: Follower) -> Callable[..., Any]:
     """Nothing to do in Python: check and run are one call, so no other thread can come between."""
     quick, yes, no = v.step.quick, v.step.yes, v.step.no
-    (shape, dtype), grad, empty = v.returned[0], v.guards.grad, np.empty
-    wrote = v.wrote if v.wrote.roots else None
+    (shape, dtype), grad, empty = v.results.kinds[0], v.guards.grad, np.empty
+    wrote = v.wrote or None
 
     def fast(*xs: Any) -> Any:
         if state.grad is not grad or state.recorder is not None:
@@ -69,13 +61,7 @@ def _at_once(v: Variant, follower: Follower) -> Callable[..., Any]:
             if answer is no:
                 return MISS
             with running:
-                for thorough in (False, True, True):
-                    answer = quick(*xs, out)
-                    if answer is yes:
-                        break
-                    if answer is no or not follower.follow(thorough):
-                        return MISS
-                else:
+                if not follower.settled(quick, *xs, out):
                     return MISS
         if wrote is not None:
             wrote.touch()
@@ -86,10 +72,10 @@ def _at_once(v: Variant, follower: Follower) -> Callable[..., Any]:
 
 def _in_steps(v: Variant, follower: Follower, acts: list[Callable[[], Any]]) -> Callable[..., Any]:
     """Check, count and read numbers, run."""
-    ready, go, yes, no = v.step.ready, v.step.go, v.step.yes, v.step.no
-    (shape, dtype), grad, empty, cleared, updated = v.returned[0], v.guards.grad, np.empty, v.cleared, v.updated
+    ready, go, yes = v.step.ready, v.step.go, v.step.yes
+    (shape, dtype), grad, empty, cleared, updated = v.results.kinds[0], v.guards.grad, np.empty, v.cleared, v.updated
     without: list[Any] = [p for p, _ in v.grads] if follower.absent else []
-    wrote = v.wrote if v.wrote.roots else None
+    wrote = v.wrote or None
 
     def fast(*xs: Any) -> Any:
         if state.grad is not grad or state.recorder is not None:
@@ -99,13 +85,7 @@ def _in_steps(v: Variant, follower: Follower, acts: list[Callable[[], Any]]) -> 
         except AttributeError:
             return MISS
         with running:
-            for thorough in (False, True, True):
-                answer = ready(*xs, *arrays)
-                if answer is yes:
-                    break
-                if answer is no or not follower.follow(thorough):
-                    return MISS
-            else:
+            if ready(*xs, *arrays) is not yes and not follower.settled(ready, *xs, *arrays):
                 return MISS
             for act in acts:
                 act()
@@ -149,7 +129,8 @@ class Follower:
         """Rows of learning rates: which optimizer's, which group's."""
         self.rates_now: dict[int, Any] = {}
         self.gradients: list[int] = []
-        """The first of the rows of each gradient, see ``watch_gradients``."""
+        """The first of the rows of each gradient, see ``gradient_words``."""
+        self.built = False
         self.absent = any(p is q for p, _ in v.guards.gradients for q, _ in v.grads[:1])
         """Whether the parameters have no gradient when the step begins, and the last ones may be given again."""
         self.held: list[Any] = []
@@ -207,26 +188,47 @@ class Follower:
         for p, _ in self.v.grads:
             gradient(p)
             self.gradients.append(len(words) - 1)
-            words += [(0, 0)] * 5  # watch_gradients
+            place, *others = self.gradient_words(len(self.gradients) - 1)
+            words[-1] = words[-1][0], place[1]
+            words.extend(others)
         if found:
+            self.v.step.place_outputs(1, self.v.kept[1])
             self.v.step.follow(words)
-            self.watch_gradients()
+            self.built = True
         return found
 
+    def gradient_words(self, i: int) -> list[Word]:
+        """That gradient i is where it was put, as it was, and that nobody else refers to it or to its array.
+
+        The first is its place in the parameter, whose address is known from the entry of a dict.
+        """
+        g, a = self.v.kept[0][i], self.v.kept[1][i]
+        count = 1 if self.absent else 2  # by the list, and by the parameter
+        return [
+            (0, id(None) if self.absent else id(g)), (id(g), count), (id(a), 2),  # the array by list and tensor
+            (id(g) + ARRAY, id(a)), (id(g) + REQUIRES, id(False)), (id(g) + WEAK, 0),
+        ]  # fmt: skip
+
     def watch_gradients(self) -> None:
-        """That each gradient is where it was put, and that nobody else refers to it or to its array."""
-        gradients, arrays = self.v.kept
+        """Follow gradients that were replaced."""
+        if not self.built:
+            return
+        self.v.step.place_outputs(1, self.v.kept[1])
         rows = self.v.step.followed
-        if len(rows) <= len(self.gradients) * 6:
-            return  # not built yet
-        self.v.step.place_outputs(len(self.v.returned), arrays)
-        for row, g, a in zip(self.gradients, gradients, arrays, strict=True):
-            rows[row, 1] = id(None) if self.absent else id(g)
-            rows[row + 1] = id(g), 1 if self.absent else 2  # references: the list, and the parameter
-            rows[row + 2] = id(a), 2  # the list, and the tensor
-            rows[row + 3] = id(g) + ARRAY, id(a)
-            rows[row + 4] = id(g) + REQUIRES, id(False)
-            rows[row + 5] = id(g) + WEAK, 0
+        for i, row in enumerate(self.gradients):
+            place, *others = self.gradient_words(i)
+            rows[row, 1] = place[1]
+            rows[row + 1 : row + 6] = others
+
+    def settled(self, ask: Callable[..., Any], *arguments: Any) -> bool:
+        """Whether the step says yes, once what may change has been followed: first what is usual, then all."""
+        for thorough in (False, True, True):
+            answer = ask(*arguments)
+            if answer is self.v.step.yes:
+                return True
+            if answer is self.v.step.no or not self.follow(thorough):
+                return False
+        return False
 
     def follow(self, thorough: bool) -> bool:
         """After a followed word has changed: False where the recording itself no longer holds."""

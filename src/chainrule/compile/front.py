@@ -147,7 +147,7 @@ class Compiled:
         from .show import names_of, source
 
         variant = self._variant()
-        return source(variant.step, names_of(variant.step, variant.names, len(variant.returned)))
+        return source(variant.step, names_of(variant.step, variant.names, len(variant.results.kinds)))
 
     def report(self) -> Any:
         """Per kernel: what was fused, bytes, flops, time; and what has no native form, and why."""

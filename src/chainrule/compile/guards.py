@@ -47,6 +47,7 @@ class Guards:
         self.gradients = gradients
         self.accumulated = accumulated
         self.states = [_tensors_of(o) for o in reach.optimizers.values()]
+        self.methods = [_own_methods(o) for o in reach.optimizers.values()]
         self.memory = [p._grad._array if p._grad is not None else None for _, p in accumulated]
         self.hooks = reach.hooks()
         self.facts = [f for f in reach.facts if f.keys is None or f.keys]
@@ -63,10 +64,11 @@ class Guards:
             for name, content in zip(names, contents, strict=True):
                 if scope.get(name) is not content:
                     return False
-        for (o, plan, options), copies, states in zip(self.optimizers, self.copies, self.states, strict=True):
-            if getattr(o, "state", None) is not states[0]:
+        every = zip(self.optimizers, self.copies, self.states, self.methods, strict=True)
+        for (o, plan, options), copies, (kept, _), methods in every:
+            if getattr(o, "state", None) is not kept:
                 return False
-            if o.__dict__.get("_plan") is not plan or o.param_groups != copies or _own_methods(o) != states[2]:
+            if o.__dict__.get("_plan") is not plan or o.param_groups != copies or _own_methods(o) != methods:
                 return False
             if not all(_same_objects(g["params"], params) for g, (_, params, _) in zip(o.param_groups, options)):
                 return False
@@ -82,10 +84,11 @@ class Guards:
         """Whether the objects that the recording depended on are as they were."""
         if state.grad is not self.grad or any(f.changed() for f in self.facts):
             return False
-        for (o, plan, options), states in zip(self.optimizers, self.states, strict=True):
-            if o.__dict__.get("_plan") is not plan or not _unchanged(o, options) or _own_methods(o) != states[2]:
+        every = zip(self.optimizers, self.states, self.methods, strict=True)
+        for (o, plan, options), (kept, dicts), methods in every:
+            if o.__dict__.get("_plan") is not plan or not _unchanged(o, options) or _own_methods(o) != methods:
                 return False
-            if getattr(o, "state", None) is not states[0] or any(_changed(d, then) for d, then in states[1]):
+            if getattr(o, "state", None) is not kept or any(_changed(d, then) for d, then in dicts):
                 return False
         for p, had in self.gradients:
             if (p._grad is not None) is not had:
@@ -123,7 +126,7 @@ class Guards:
         """Hand the native check the words that change when something does."""
         words = [(id(t) + ARRAY, id(a)) for t, a in zip(self.tensors, self.arrays, strict=True)]
         words += [(id(t) + REQUIRES, id(r)) for t, r in self.requires]
-        dicts: list[Any] = [hooks.changes, *(d for _, states, _ in self.states for d, _ in states)]
+        dicts: list[Any] = [hooks.changes, *(d for _, held in self.states for d, _ in held)]
         for f in self.facts:
             x = f.holder
             if f.owner is not None:
@@ -200,14 +203,14 @@ def _own_methods(o: Any) -> tuple[Any, ...]:
     return vars(o).get("step"), vars(o).get("zero_grad")
 
 
-def _tensors_of(o: Any) -> tuple[Any, list[tuple[Any, dict[Any, Any]]], Any]:
-    """An optimizer's state: the mapping, the dicts in it with the tensors that they hold, and a step of its own."""
+def _tensors_of(o: Any) -> tuple[Any, list[tuple[Any, dict[Any, Any]]]]:
+    """An optimizer's state: the mapping, and the dicts in it with the tensors that they hold."""
     state = getattr(o, "state", None)
     if not isinstance(state, dict):
-        return state, [], _own_methods(o)
+        return state, []
     inner = [d for d in state.values() if isinstance(d, dict)]
     held = [(d, {k: t for k, t in d.items() if isinstance(t, Variable)}) for d in inner]
-    return state, [(state, dict(state)), *held], _own_methods(o)
+    return state, [(state, dict(state)), *held]
 
 
 def _changed(d: dict[Any, Any], then: dict[Any, Any]) -> bool:

@@ -312,17 +312,20 @@ def _module_hooks(m: Any) -> tuple[Any, ...]:
 
 def _library(x: Any) -> bool:
     """Whether a module, class or function belongs to the standard library or to an installed package."""
-    name: str = x.__name__ if isinstance(x, types.ModuleType) else getattr(x, "__module__", None) or ""
-    room = name.split(".")
-    if room[0] in sys.stdlib_module_names and room[0] != "__main__":
+    name = _home(x)
+    root = name.partition(".")[0]
+    if root in sys.stdlib_module_names and root != "__main__":
         return True
-    if room[0] == "chainrule":
-        return len(room) == 1 or room[1] not in _PROGRAMS
     file = getattr(sys.modules.get(name), "__file__", None) or ""
-    return "site-packages" in file or "dist-packages" in file
+    return _ours(x) or name == "chainrule" or "site-packages" in file or "dist-packages" in file
+
+
+def _home(x: Any) -> str:
+    """The name of a module, or of the one that a class or function was defined in."""
+    return x.__name__ if isinstance(x, types.ModuleType) else getattr(x, "__module__", None) or ""
 
 
 def _ours(x: Any) -> bool:
-    """Whether a class or function belongs to the library (its programs are users of it like any other)."""
-    room = (getattr(x, "__module__", "") or "").split(".")
+    """Whether a module, class or function belongs to chainrule (its programs are users of it like any other)."""
+    room = _home(x).split(".")
     return len(room) > 1 and room[0] == "chainrule" and room[1] not in _PROGRAMS

@@ -6,6 +6,7 @@ native code, which then makes this first step and all later ones.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -19,12 +20,13 @@ from ..core.state import state
 from ..core.variable import Variable, wrap
 from ..errors import ChainruleError, message
 from ..graph.program import Program, Value
-from .arguments import flatten, given, traced_argument, unflatten
+from .arguments import objects_in, traced_argument
 from .effects import check_effects, kept_tensor
 from .errors import CompileError
 from .guards import Guards
 from .reach import Reach
 from .recording import Recording, Snapshot
+from .results import read_results
 
 __all__ = ["MISS", "Variant", "busy", "running"]
 
@@ -35,6 +37,16 @@ MISS = object()
 running = threading.RLock()
 """One compiled step runs, or is recorded, at a time: steps may share parameters."""
 _refs = sys.getrefcount
+
+
+def _forked() -> None:
+    """In a child: the thread that held the lock stayed behind."""
+    running._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does with its own locks
+    busy[0] = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class Variant:
@@ -86,7 +98,7 @@ class Variant:
     ) -> set[Value]:  # fmt: skip
         """Read the results, undo the run; returns the constants that nobody else can change."""
         number = {id(t): i for i, t in enumerate(leaves)}
-        outs = self.results(recording, reach, leaves, result.pop())
+        self.results, outs = read_results(result.pop(), leaves, reach)
         entry = {id(t): (t, g) for t, _, _, g, _, _ in snapshot.tensors}
         grads = self.gradients(recording, entry)
         program = recording.finish([*outs, *(p._grad for p in grads)])
@@ -119,33 +131,6 @@ class Variant:
         self.bound = [(v, t) for v, t in self.bound if v not in followed]
         program.updates = [(m, v) for m, v in program.updates if m not in frozen]
         return frozen
-
-    def results(self, recording: Recording, reach: Reach, leaves: list[Any], result: Any) -> list[Any]:
-        """The tensors that the native code computes; ``self.makers`` says how each result comes from them."""
-        found: list[Any] = []
-        self.out_spec = flatten(result, found)
-        for t in found:
-            if t._requires and t._node is not None and not _freed(t._node):
-                raise CompileError(message(
-                    "compile: the function returns a tensor that still needs its graph",
-                    f"shape {tuple(t._array.shape)}: gradients could not flow back through the native code",
-                    fix="Call backward() inside the function, or compute under torch.no_grad(), or return t.detach().",
-                ))  # fmt: skip
-        outs: list[Any] = []
-        made: dict[int, int] = {}
-        outside = {id(t._array): t for t in reach.tensors.values()}
-
-        order = sorted(range(len(found)), key=lambda i: found[i]._base is not None)  # bases before their views
-        makers: list[Any] = [None] * len(found)
-        objects: dict[int, int] = {}
-        for i in order:
-            first = objects.setdefault(id(found[i]), i)
-            makers[i] = _maker(found[i], leaves, reach, outside, made, outs) if first == i else ("same", first)
-        self.makers = makers
-        self.order = order
-        self.plain = [m == ("out", i) for i, m in enumerate(makers)] == [True] * len(makers)
-        self.returned = [(t._array.shape, t._array.dtype) for t in outs]
-        return outs
 
     def gradients(self, recording: Recording, entry: dict[int, Any]) -> list[Any]:
         """The parameters that are given a new gradient."""
@@ -227,7 +212,7 @@ class Variant:
 
     def run(self, leaves: list[Any]) -> Any:
         """One step, or ``MISS`` where something that the recording depended on has changed."""
-        if any(leaves[i]._array is not t._array for i, t in self.same_as):
+        if self.same_as and any(leaves[i]._array is not t._array for i, t in self.same_as):
             return MISS
         inputs = [leaves[i]._array for i in self.inputs_at]
         copied: list[tuple[Any, Any]] = []
@@ -251,7 +236,7 @@ class Variant:
             self.note_written()
             if self.step.check(*inputs) is not self.step.yes:
                 return MISS
-        outputs = [np.empty(shape, dtype) for shape, dtype in self.returned]
+        outputs = [np.empty(shape, dtype) for shape, dtype in self.results.kinds]
         if self.fallible or self.leaf_grads:
             if not self.carefully(leaves, inputs, outputs):
                 return MISS
@@ -269,9 +254,7 @@ class Variant:
             p._grad = g
         for m, mode in self.modes:
             m.training = mode
-        if self.out_spec == ("t",) and self.plain:
-            return wrap(outputs[0])
-        return unflatten(self.out_spec, iter(self.deliver(leaves, outputs)))
+        return self.results.deliver(leaves, outputs)
 
     def note_written(self) -> None:
         """After memory that the step writes was replaced."""
@@ -280,7 +263,7 @@ class Variant:
 
     def touch(self, leaves: list[Any]) -> None:
         """Note that memory was written, for graphs that saved it."""
-        if self.wrote.roots:
+        if self.wrote:
             self.wrote.touch()
         for t in leaves:
             inplace.touch(t._array)
@@ -307,39 +290,6 @@ class Variant:
             (leaves[p] if isinstance(p, int) else p)._grad = wrap(g)
         return True
 
-    def deliver(self, leaves: list[Any], outputs: list[Any]) -> list[Any]:
-        """The results: fresh tensors, or arguments, tensors from outside and views of them, where those came back."""
-        made: list[Any] = [None] * len(self.makers)
-        fresh: dict[int, Any] = {}
-
-        def make(m: Any, again: Any) -> Any:  # a closure that names itself would be garbage in a cycle
-            kind = m[0]
-            if kind == "arg":
-                return leaves[m[1]]
-            if kind == "outside":
-                return m[1]
-            if kind == "memory":
-                return wrap(again(m[1], again)._array)
-            if kind == "same":
-                return made[m[1]]
-            if kind == "out":
-                if m[1] in fresh:
-                    return wrap(outputs[m[1]])
-                fresh[m[1]] = wrap(outputs[m[1]])
-                return fresh[m[1]]
-            _, base, described, params, output = m
-            parent = fresh[base[1]] if base[0] == "out" and base[1] in fresh else again(base, again)
-            found = described.call(parent, **params) if hasattr(described, "call") else described.body(parent, **params)
-            return found if output is None else found[output]
-
-        grad, state.grad = state.grad, False
-        try:
-            for i in self.order:
-                made[i] = make(self.makers[i], make)
-        finally:
-            state.grad = grad
-        return made
-
     grad_refs = 3  # the parameter (of an array: the tensor), the list, and the argument of getrefcount itself
 
     def own_grads(self, absent: bool = False) -> None:
@@ -365,7 +315,7 @@ def _captured(fn: Any, spec: Any, leaves: list[Any], reach: Reach) -> list[tuple
     """Which arguments are tensors that the function reaches by itself, too: the recording is for these alone."""
     if not any(t._array is x._array for t in reach.tensors.values() for x in leaves):
         return []
-    own = Reach(fn, list(given(spec))).tensors.values()
+    own = Reach(fn, list(objects_in(spec))).tensors.values()
     return [(i, t) for i, x in enumerate(leaves) for t in own if t._array is x._array]
 
 
@@ -403,38 +353,6 @@ def _arrays(x: Any) -> Any:
     elif isinstance(x, dict):
         for i in x.values():
             yield from _arrays(i)
-
-
-def _freed(node: Any) -> bool:
-    node = node[0] if type(node) is tuple else node
-    return node.saved is None
-
-
-def _maker(
-    t: Any, leaves: list[Any], reach: Reach, outside: dict[int, Any], made: dict[int, int], outs: list[Any]
-) -> Any:  # fmt: skip
-    """How a result comes about: ("arg", i), ("outside", tensor), ("out", n), which is put into ``outs``, ("memory",
-    maker) for another tensor of the same memory, or ("view", maker, described, params, output)."""
-    for i, x in enumerate(leaves):
-        if t is x:
-            return ("arg", i)
-    for i, x in enumerate(leaves):
-        if t._array is x._array:
-            return ("memory", ("arg", i))
-    if id(t) in reach.tensors:
-        return ("outside", t)
-    if id(t._array) in outside:
-        return ("memory", ("outside", outside[id(t._array)]))
-    if id(t._array) in made:
-        return ("out", made[id(t._array)])
-    base = t._base
-    while base is not None:
-        if any(base is x for x in leaves) or id(base._array) in outside or id(base._array) in made:
-            return ("view", _maker(t._base, leaves, reach, outside, made, outs), *t._view)
-        base = base._base
-    made[id(t._array)] = len(outs)
-    outs.append(t)
-    return ("out", made[id(t._array)])
 
 
 def _frozen(program: Program, tensors: dict[Value, Any]) -> set[Value]:

@@ -77,61 +77,71 @@ def touch_all(roots: list[np.ndarray[Any, Any]]) -> None:
             _writes[key] = (old[0], now, old[2] + 1, code, lasti)
 
 
-class Together:
-    """Memory that is always written together, by a compiled step: its stamp is one tick, however much there is."""
-
-    __slots__ = ("__weakref__", "count", "keys", "roots", "time")
-
-    def __init__(self, arrays: Any) -> None:
-        self.count, self.time = 0, 0
-        self.over(arrays)
-        _together.add(self)
-
-    def over(self, arrays: Any) -> None:
-        """It is the memory of these arrays from now on; what was counted stays with the memory it was counted for."""
-        if self.count:
-            for root in self.roots:
-                self._settle(root)
-        self.count = 0
-        self.roots = [owner(a) for a in arrays]
-        self.keys = {id(root) for root in self.roots}
-
-    def touch(self) -> None:
-        self.time = clock.last = tick()
-        self.count += 1
-
-    def _settle(self, root: np.ndarray[Any, Any]) -> None:
-        key = id(root)
-        old = _writes.get(key)
-        reference = old[0] if old is not None else weakref.ref(root, lambda _, k=key: _writes.pop(k, None))
-        _writes[key] = (reference, self.time, self.count + (old[2] if old else 0), None, COMPILED)
-
-
-_together: weakref.WeakSet[Together] = weakref.WeakSet()
+_together: dict[int, list[list[int]]] = {}
+"""id(owner) → the stamps (time of last write, number of writes) of the groups that it is written with."""
 COMPILED = -1
 """Stands in the place of the offset where a compiled step wrote."""
 
 
-def forget(array: np.ndarray[Any, Any]) -> None:
-    """Take the memory of ``array`` as never written."""
-    root = owner(array)
-    _writes.pop(id(root), None)
-    for group in _together:
-        group.keys.discard(id(root))
+class Together:
+    """Memory that is always written together, by a compiled step: one stamp for all of it, however much there is."""
+
+    __slots__ = ("__weakref__", "_roots", "_stamp")
+
+    def __init__(self, arrays: Any) -> None:
+        self._roots: list[np.ndarray[Any, Any]] = []
+        self._stamp = [0, 0]
+        self.over(arrays)
+
+    def __bool__(self) -> bool:
+        return bool(self._roots)
+
+    def over(self, arrays: Any) -> None:
+        """It is the memory of these arrays from now on; what was counted stays with the memory it was counted for."""
+        time, count = self._stamp
+        for root in self._roots:
+            key = id(root)
+            stamps = _together.get(key, [])
+            stamps[:] = [stamp for stamp in stamps if stamp is not self._stamp]
+            if not stamps:
+                _together.pop(key, None)
+            if count:
+                old = _writes.get(key)
+                reference = old[0] if old is not None else weakref.ref(root, lambda _, k=key: _writes.pop(k, None))
+                _writes[key] = (reference, time, count + (old[2] if old else 0), None, COMPILED)
+        self._stamp = [0, 0]
+        self._roots = list({id(root): root for root in map(owner, arrays)}.values())
+        for root in self._roots:
+            _together.setdefault(id(root), []).append(self._stamp)
+
+    def __del__(self) -> None:
+        self.over(())
+
+    def touch(self) -> None:
+        self._stamp[0] = clock.last = tick()
+        self._stamp[1] += 1
 
 
 def written(root: np.ndarray[Any, Any]) -> Any:
     """The record of the writes to memory: (reference, time, number, code, offset) of the last, or None."""
     key = id(root)
     found: Any = _writes.get(key)
-    for group in _together:
-        if key in group.keys and group.count:
+    for time, count in _together.get(key, ()):
+        if count:
             if found is None:
-                found = (None, group.time, group.count, None, COMPILED)
+                found = (None, time, count, None, COMPILED)
             else:
-                last = found if found[1] > group.time else (None, group.time, 0, None, COMPILED)
-                found = (*last[:2], found[2] + group.count, *last[3:])
+                last = found if found[1] > time else (None, time, 0, None, COMPILED)
+                found = (*last[:2], found[2] + count, *last[3:])
     return found
+
+
+def forget(array: np.ndarray[Any, Any]) -> None:
+    """Take the memory of ``array`` as never written."""
+    key = id(owner(array))
+    _writes.pop(key, None)
+    for stamp in _together.get(key, ()):
+        stamp[:] = 0, 0
 
 
 def version(array: np.ndarray[Any, Any]) -> int:
