@@ -22,6 +22,9 @@ _LN2 = {
 }
 _MAGIC = {"f32": 12582912.0, "f64": 6755399441055744.0}  # 1.5 · 2^23, 1.5 · 2^52: adding them rounds to an integer
 _EXP_F32 = [0.49999993050491387, 0.16666514789120596, 0.041668456833269585, 0.008369419043312738, 0.0013813142357596102]
+# (eʳ − 1 − r) / r² for |r| ≤ ln 2, to 2^−26 of eʳ.
+_EXP_WIDE_F32 = [0.500000346376013, 0.16666614148814804, 0.041661268418389893, 0.008336103169907539,
+                 0.0014104470054291036, 0.00019611598995543318]  # fmt: skip
 _TANH_F32 = [-0.3333333019034536, 0.133331805389952, -0.0539433995256886, 0.021681641270072657, -0.00812899705904408,
              0.0020977182345844722]  # fmt: skip
 # (eʳ − 1 − r) / r² for |r| ≤ ln 2 / 2, to 2^−32 and 2^−63 of eʳ − 1.
@@ -98,7 +101,8 @@ def at_most(b: Builder, x: Val, hi: float) -> Val:
     return b.select(b.cmp("ogt", x, b.const(x.kind, hi)), b.const(x.kind, hi), x)
 
 
-def exp(b: Builder, x: Val) -> Val:
+def _exp_close(b: Builder, x: Val) -> Val:
+    """eˣ with |r| ≤ ln 2 / 2: within an ulp, for functions that go on from it."""
     k = x.kind
     lo, hi = (-104.0, 89.0) if k == "f32" else (-746.0, 710.0)
     n, r = _reduce(b, clamp(b, x, lo, hi))
@@ -107,17 +111,42 @@ def exp(b: Builder, x: Val) -> Val:
     return _scaled(b, b.add(p, b.const(k, 1.0)), n)
 
 
+def exp(b: Builder, x: Val) -> Val:
+    k = x.kind
+    if k == "f64":
+        return _exp_close(b, x)
+    # x = 2 n · ln 2 + r with |r| ≤ ln 2, and eˣ = (eʳ · 2ⁿ) · 2ⁿ rounds once below the normal range, too. Adding the
+    # bias with what rounds makes the exponent bits of 2ⁿ in one shift.
+    y = clamp(b, x, -104.0, 89.0)
+    magic = b.const(k, _MAGIC[k] + _FORMAT[k][2])
+    shifted = b.fma(y, b.const(k, _LOG2E / 2), magic)
+    n = b.sub(shifted, magic)
+    hi, lo = _LN2[k]
+    r = b.fma(n, b.const(k, -2 * lo), b.fma(n, b.const(k, -2 * hi), y))
+    p = b.poly(r, [1.0, 1.0, *_EXP_WIDE_F32])
+    scale = b.bitcast(b.bin("shl", b.bitcast(shifted, "i32"), b.const("i32", 23)), k)
+    # Where the result is zero so is the factor: a product that vanishes by underflow takes many times as long.
+    scale = b.select(b.cmp("olt", x, b.const(k, -104.0)), b.const(k, 0.0), scale)
+    return b.mul(b.mul(p, scale), scale)
+
+
 def exp_normal(b: Builder, x: Val) -> Val:
     """eˣ for x between −80 and 80 (−700 and 700): nothing to limit, and 2^n by an addition to the exponent bits.
 
     At NaN it is just any number: callers take another branch there.
     """
     k = x.kind
-    n, r = _reduce(b, x)
+    integer, bits = _FORMAT[k][:2]
+    magic = b.const(k, _MAGIC[k])
+    shifted = b.fma(x, b.const(k, _LOG2E), magic)
+    n = b.sub(shifted, magic)
+    hi, lo = _LN2[k]
+    r = b.fma(n, b.const(k, -lo), b.fma(n, b.const(k, -hi), x))
     c = _EXP_F32 if k == "f32" else [1 / math.factorial(i) for i in range(2, 14)]
-    p = b.add(b.fma(b.mul(r, r), b.poly(r, c), r), b.const(k, 1.0))
-    bits = b.add(b.bitcast(p, n.kind), b.bin("shl", n, b.const(n.kind, _FORMAT[k][1])))
-    return b.bitcast(bits, k)
+    p = b.poly(r, [1.0, 1.0, *c])
+    # Shifted so far, of the number that rounded only n's lowest bits are left.
+    exponent = b.bin("shl", b.bitcast(shifted, integer), b.const(integer, bits))
+    return b.bitcast(b.add(b.bitcast(p, integer), exponent), k)
 
 
 def exp2(b: Builder, x: Val) -> Val:
@@ -254,7 +283,7 @@ def tanh(b: Builder, x: Val) -> Val:
 
 def sigmoid(b: Builder, x: Val) -> Val:
     k = x.kind
-    z = exp(b, b.neg(b.call("fabs", k, x)))  # never overflows
+    z = _exp_close(b, b.neg(b.call("fabs", k, x)))  # never overflows
     one = b.const(k, 1.0)
     positive = b.cmp("oge", x, b.const(k, 0.0))
     below = b.add(z, one)
