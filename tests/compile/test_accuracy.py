@@ -43,7 +43,11 @@ FUNCTIONS = {
     "smooth_l1": lambda x: F.smooth_l1_loss(x, x * 0.5),
 }
 
-SCALE = {"mean of all": lambda x: np.abs(x).mean(), "layer_norm": lambda x: 1.0}
+SCALE = {
+    "mean of all": lambda x: np.abs(x).mean(),
+    "layer_norm": lambda x: 1.0,
+    "sum": lambda x: np.sqrt((x * x).sum(1)),
+}
 """Where entries cancel, an error is relative to what was added; elsewhere to the result itself."""
 
 
