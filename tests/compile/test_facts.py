@@ -203,3 +203,28 @@ def test_models_that_hold_a_compiled_function_are_copied():
     again = pickle.loads(pickle.dumps(torch.compile(len, fallback=True)))
     assert again.fallback
     assert again.__wrapped__ is len
+
+
+T = [0]
+factors = [0]
+
+
+def test_a_global_named_like_an_attribute_is_not_read():
+    step = torch.compile(lambda x: x.T @ x)
+    for n in range(3):
+        T.append(n)
+        step(torch.ones(2, 3))
+    assert sum(map(len, step.variants.values())) == 1
+
+
+def test_many_recordings_for_the_same_shapes_are_mentioned_once_with_the_reason():
+    step = torch.compile(lambda x: x * factors[-1])
+    x = torch.ones(2)
+    for n in range(1, 9):
+        factors.append(n)
+        assert step(x).tolist() == [n, n]
+    factors.append(9)
+    with pytest.warns(UserWarning, match="recorded 9 times for the same shapes.*because of a change of: factors"):
+        step(x)
+    factors.append(10)
+    assert step(x).tolist() == [10, 10]  # warnings are errors here: there is no second one

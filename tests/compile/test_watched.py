@@ -68,6 +68,7 @@ def test_gradients_are_right_and_nobody_elses_memory_is_written_whatever_is_free
         assert not any(np.asarray(a).any() for a in (*held, *twice))
 
 
+@pytest.mark.filterwarnings("ignore:compile. f has been recorded 9 times")
 def test_equal_objects_that_take_the_place_of_others_are_kept_alive():
     factor = [2.0]
     beta = 0.0

@@ -27,6 +27,8 @@ __all__ = ["Compiled", "compile_function", "CompileError"]
 
 MOST = 64
 """Recordings that one function keeps; the one that was not used for longest goes."""
+KEPT = 8
+"""Recordings that are kept for arguments of the same shapes, dtypes and modes."""
 MANY = 8
 """From so many values of one plain argument on, a warning says that each is compiled by itself."""
 
@@ -44,6 +46,7 @@ class Compiled:
         self._arity = -1
         self._fast: Any = None
         self._values: dict[Any, set[Any]] = {}
+        self._many = False
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
@@ -114,11 +117,26 @@ class Compiled:
     def _keep(self, key: Any, variant: Variant) -> None:
         known = self.variants.pop(key, [])
         known.insert(0, variant)
-        del known[8:]
+        if len(known) > KEPT:
+            self._warn_of_many(known)
+            del known[KEPT:]
         self.variants[key] = known
         while len(self.variants) > MOST:
             self.variants.pop(next(iter(self.variants)))
         self._count_values(key[0])
+
+    def _warn_of_many(self, known: list[Variant]) -> None:
+        """Say once that recordings are dropped, and what made the last one necessary."""
+        if self._many:
+            return
+        self._many = True
+        what = known[1].guards.difference()
+        why = f", the last time because of a change of: {what}" if what else ""
+        warnings.warn(
+            f"compile: {getattr(self, '__name__', 'a function')} has been recorded {len(known)} times for the same "
+            f"shapes{why}. Each recording takes far longer than a step: keep what changes in a tensor.",
+            stacklevel=5,
+        )
 
     def _count_values(self, spec: Any) -> None:
         """Warn where a number among the arguments takes ever new values."""

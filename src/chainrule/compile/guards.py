@@ -82,21 +82,27 @@ class Guards:
 
     def holds(self) -> bool:
         """Whether the objects that the recording depended on are as they were."""
-        if state.grad is not self.grad or any(f.changed() for f in self.facts):
-            return False
+        return not self.difference()
+
+    def difference(self) -> str:
+        """What is not as it was when the function was recorded, in words; "" if all is."""
+        if state.grad is not self.grad:
+            return "grad mode"
+        for f in self.facts:
+            if changed := f.changed():
+                return changed
         every = zip(self.optimizers, self.states, self.methods, strict=True)
         for (o, plan, options), (kept, dicts), methods in every:
             if o.__dict__.get("_plan") is not plan or not _unchanged(o, options) or _own_methods(o) != methods:
-                return False
+                return f"the options of {type(o).__name__}"
             if getattr(o, "state", None) is not kept or any(_changed(d, then) for d, then in dicts):
-                return False
+                return f"the state of {type(o).__name__}"
         for p, had in self.gradients:
             if (p._grad is not None) is not had:
-                return False
+                return "whether a parameter has a gradient"
         if any(t._requires is not r for t, r in self.requires):
-            return False
-        now = self.reach.hooks()
-        return _same_objects(now, self.hooks)
+            return "whether a tensor requires a gradient"
+        return "" if _same_objects(self.reach.hooks(), self.hooks) else "the hooks"
 
     def follow(self, step: Any) -> bool:
         """Use the memory that tensors and gradients have now, where it is other memory of the same kind."""

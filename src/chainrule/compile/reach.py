@@ -7,6 +7,7 @@ function itself changed, which native code would not do again.
 
 from __future__ import annotations
 
+import dis
 import functools
 import gc
 import sys
@@ -188,7 +189,7 @@ class Reach:
         while stack:
             code = stack.pop()
             self._names.update(code.co_names)
-            for label in code.co_names:
+            for label in _global_names(code):
                 if label in fn.__globals__ and label not in known:
                     content = fn.__globals__[label]
                     if isinstance(content, (types.ModuleType, type)):
@@ -302,6 +303,12 @@ class Reach:
                 self.fact(label, vars(m), ("training", "_hooked"))
                 self._objects.append((m, label, {"training"}))
                 self._class(type(m))
+
+
+def _global_names(code: types.CodeType) -> list[str]:
+    """The globals that a function's code names: not its attributes, although ``co_names`` has both."""
+    named = {i.argval for i in dis.get_instructions(code) if "GLOBAL" in i.opname or i.opname.endswith("_NAME")}
+    return [label for label in code.co_names if label in named]
 
 
 def _module_hooks(m: Any) -> tuple[Any, ...]:
