@@ -7,12 +7,16 @@ from .ir import SIZE
 from .microkernel import MicroKernel
 from .tiles import large_tile, tile_shape
 
-__all__ = ["PANEL_BYTES", "Blocks"]
+__all__ = ["Blocks", "panel_bytes"]
 
-PANEL_BYTES = 20 * 1024
-"""A panel of B, with a tile of A, lives in the first-level cache of 32 KB."""
 A_BYTES = 260 * 1024
 """A block of A lives in the second-level cache, which has 512 KB or more."""
+
+
+def panel_bytes() -> int:
+    """A panel of B, with a tile of A, lives in the first-level cache of 32 KB; of processors with vectors of 64 bytes
+    that cache has 48 KB, or the next one is fast enough: k is cut into as few blocks there as for vectors of 32."""
+    return 36 * 1024 if native.vector_bytes() == 64 else 20 * 1024
 
 
 class Blocks(MicroKernel):
@@ -47,7 +51,7 @@ class Blocks(MicroKernel):
         self.packs_a = large and self.n >= 3 * self.nv * lanes and (self.a_m == 1 or self.a_m * size % 1024 == 0)
         blocks = 1
         if large or self.k > 384:
-            blocks = -(-self.k * min(self.nv, self.vectors) * lanes * size // PANEL_BYTES)
+            blocks = -(-self.k * min(self.nv, self.vectors) * lanes * size // panel_bytes())
         if far and not large:
             blocks = -(-self.k // 16)  # rows of B far apart: a few at a time, each read on and on
         # Blocks of the same length share their code.

@@ -14,7 +14,7 @@ import math
 
 from ..graph.program import Value
 from . import blas, native
-from .blocks import PANEL_BYTES, Blocks
+from .blocks import Blocks, panel_bytes
 from .groups import Group
 from .ir import SIZE, Module, Val
 from .nest import Kernel, collapse
@@ -159,7 +159,7 @@ class _Gemm(Blocks):
         self.nv = self.vectors
         self.mr = min(14, (registers - self.nv - 1) // self.nv)
         self.packs_a, self.packs_b, self.by_panel, self.rows = False, True, True, n
-        blocks = -(-self.k * width * SIZE[self.kind] // PANEL_BYTES)
+        blocks = -(-self.k * width * SIZE[self.kind] // panel_bytes())
         even = [c for c in range(blocks, blocks + 3) if self.k % (4 * c) == 0]
         step = self.k // even[0] if even else min(self.k, -(-self.k // (4 * blocks)) * 4)
         self.k_blocks = [(k0, min(step, self.k - k0)) for k0 in range(0, self.k, step)]

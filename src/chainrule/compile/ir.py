@@ -239,6 +239,11 @@ class Builder:
             return self.cmp("ne", out, self.const("u8", 0))
         return out
 
+    def prefetch(self, pointer: str, write: bool = False) -> None:
+        """Ask for the line of the cache at an address, which need not be valid; ``write``: to write to it."""
+        self.module.declare("@llvm.prefetch.p0", "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        self.line(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 {int(write)}, i32 3, i32 1)")
+
     def _store_first(self, value: Val, pointer: str, active: int) -> None:
         """Store the first lanes in powers of two: masked stores are microcode where masks are not registers (AVX2)."""
         at, size = 0, self.lanes // 2

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from . import native
 from .epilogue import Epilogue
-from .ir import Val
+from .ir import SIZE, Val
 
 __all__ = ["MicroKernel"]
+
+FAR = 2048
+"""Bytes between rows from which on each row of a tile is a new place to the processor."""
 
 
 class MicroKernel(Epilogue):
@@ -28,6 +31,20 @@ class MicroKernel(Epilogue):
                 self.emit_tile(a, b, ldb, i0, i, j, mr, w, active, kc, first, last)
         if rest:
             self.emit_tile(a, b, ldb, i0, str(whole * mr), j, rest, w, active, kc, first, last)
+
+    def ask(self, i: str, j: str, mr: int, w: int) -> None:
+        """Ask for the entries that the tile's elementwise work reads and writes, where no prefetcher sees them coming:
+        an optimizer's update of a wide weight goes from row to row. They arrive while k runs."""
+        stored = set(self.store_of.values())
+        line = 64
+        for n, o in enumerate(self.operands):
+            size = SIZE[o.kind]
+            if o.n != 1 or o.rows[-1] * size < FAR:
+                continue
+            base = self.near(o.base, o.kind, 0, [(i, o.rows[-1]), (j, 1)])
+            for y in range(mr):
+                for at in range(0, w * self.lanes * size, line):
+                    self.b.prefetch(self.near(base, o.kind, y * o.rows[-1] + at // size), n in stored)
 
     def emit_tile(
         self, a: str, b_tile: str, ldb: int, i0: str, i: str, j: str, mr: int, w: int, active: int | None, kc: int,
@@ -71,6 +88,8 @@ class MicroKernel(Epilogue):
                     for row in old
                 ]
         unroll = 4 if mr * w <= 24 else 2
+        if first == last == "yes" and kc >= 32 and self.finish_with == self.finish_tile:
+            self.ask(i, j, mr, w)
         if kc <= 8:
             for u in range(kc):
                 step("0", u, acc)
