@@ -90,11 +90,21 @@ def absent(space: str, name: str, have: Iterable[str]) -> str:
 def nearest(name: str, have: Iterable[str]) -> str:
     """The name that ``name`` is a misspelling of: one letter in four may be wrong, missing, too many or swapped.
 
+    Names that begin with an underscore are no misspelling of a public one; ``hasattr`` asks for many of them.
+
     >>> nearest("softmx", ["softmax", "std"]), nearest("to_device", ["get_device"])
     ('softmax', '')
     """
-    most = max(1, len(name) // 4)
-    found = [(_distance(name, n), n) for n in have if not n.startswith("_") and abs(len(n) - len(name)) <= most]
+    if name.startswith("_"):
+        return ""
+    most, letters = max(1, len(name) // 4), set(name.lower())
+    found = [
+        (_distance(name, n), n)
+        for n in have
+        if not n.startswith("_")
+        and abs(len(n) - len(name)) <= most
+        and len(letters.difference(n.lower())) <= most  # each letter that n has not costs one, and is counted quickly
+    ]
     best = min(found, default=(most + 1, ""))
     return best[1] if best[0] <= most else ""
 
