@@ -10,7 +10,7 @@ import functools
 
 import llvmlite.binding as llvm
 
-from chainrule.compile import native
+from chainrule.compile import entry, native
 
 
 def _machine():
@@ -44,7 +44,8 @@ def load(text):
 
 @contextlib.contextmanager
 def quickly():
-    """Steps that are linked inside are compiled without optimisation."""
+    """Steps that are linked inside are compiled without optimisation; what all steps share is as users have it."""
+    entry.library()
     kept = native.load
     native.load = load
     try:

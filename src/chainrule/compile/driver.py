@@ -110,4 +110,4 @@ def driver(step: Step, module: Module, clock: bool = False) -> str:
     tail = ["  ret i64 0"]
     if bodies:
         tail += ["stop:", "  ret i64 1"]
-    return "\n".join([*parted, "define internal i64 @run(ptr %table) #0 {", *text.lines, *tail, "}"])
+    return "\n".join([*parted, "define i64 @run(ptr %table) #0 {", *text.lines, *tail, "}"])

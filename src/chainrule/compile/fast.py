@@ -38,8 +38,7 @@ def fast_path(v: Variant) -> Callable[..., Any] | None:
     follower = Follower(v)
     if not follower.rebuild():
         return None
-    for i, requires in enumerate(v.requires):
-        v.step.table[v.step.slots["requires", i]] = id(requires)
+    v.step.set_requires(v.requires)
     counts = any(kind == "do" for kind, *_ in v.actions)  # a schedule inside, maybe: then options are read every time
     acts = [_act(kind, action, memory) for kind, action, memory, _ in v.actions if counts or kind != "options"]
     in_steps = acts or v.cleared or v.updated or follower.absent

@@ -23,7 +23,8 @@ from ..graph.program import Instr, Program, Value
 from . import blas, native, workers
 from .decompose import Check
 from .driver import driver
-from .entry import DATA, entries
+from .entry import builtin, library
+from .fits import argument_rows, target_rows
 from .groups import Group, make_groups
 from .ir import Module
 from .kernels import Kernels
@@ -32,11 +33,13 @@ from .nest import Kernel
 from .nodes import SEVERAL, Node, build, contiguous
 from .pack import pack_once
 from .split import split
+from .table import DATA, WORDS
 from .tiles import packed_tile
 
 __all__ = ["Step", "build_step"]
 
 _CALLBACK = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
+_RUN = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
 CANARY = 0xA5
 _ATTRIBUTES = 'attributes #0 = { nounwind noinline "no-trapping-math"="true" "prefer-vector-width"="512" }'
 
@@ -48,14 +51,6 @@ class Call:
     node: Node
     args: list[Any]
     outs: list[Value]
-
-
-class _MethodDef(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int),
-                ("doc", ctypes.c_char_p)]  # fmt: skip
-
-
-_FASTCALL = 0x0080
 
 
 def _layout_known() -> bool:
@@ -150,7 +145,7 @@ class Step:
         self.plan: Plan = make_plan(
             self.groups, self.storage, self.kept, self.outputs, self.targets, plain, scratch, self.guard
         )
-        self.slots: dict[Any, int] = {"status": 0, "arena": 1, "callback": 2}
+        self.slots: dict[Any, int] = dict(WORDS)
         self.first_input = len(self.slots)
         for v in self.program.inputs:
             self.slots[v] = len(self.slots)
@@ -160,17 +155,9 @@ class Step:
         for v in self.program.constants:
             self.slots[v] = len(self.slots)
         self.late = [(m, v) for m, v in self.plan.copies if not self.is_plain(m)]
-        for word in ("fork", "pool", *blas.ENTRIES.values()):
+        for word in blas.ENTRIES.values():
             self.slots[word] = len(self.slots)
-        module.functions.append(driver(self, module))
-        answers, types = ("no", "yes", "other"), ("array type", "tensor type")
-        words = (*answers, *types, "clock", "watched", "followed", "row", "homes", "written", "threads")
-        inputs = list(enumerate(self.program.inputs))
-        of_inputs = [*(("dtype", v) for _, v in inputs), *(("requires", i) for i, _ in inputs)]
-        for name in (*words, *of_inputs):
-            self.slots[name] = len(self.slots)
-        module.functions += entries(self, module)
-        module.functions.append(_ATTRIBUTES)
+        module.functions += [driver(self, module), _ATTRIBUTES]
         self.ir = module.text()
 
     def parts(self, group: Group, kernels: Kernels) -> list[tuple[str, Kernel]]:
@@ -213,13 +200,11 @@ class Step:
         module = Module()
         text, declared, functions = self.kernel_text
         module.globals, module.declared, module.functions = list(text), dict(declared), list(functions)
-        module.functions.append(driver(self, module, clock=True))
-        module.functions += entries(self, module)
-        module.functions.append(_ATTRIBUTES)
+        module.functions += [driver(self, module, clock=True), _ATTRIBUTES]
         library = native.load(module.text())
         clock = np.zeros(len(self.groups) + 1, np.int64)
         self.table[self.slots["clock"]] = clock.ctypes.data
-        run = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(library.address("plain"))
+        run = _RUN(library.address("run"))
         samples: list[Any] = []
         for _ in range(repeats):
             self.current = [*inputs, *outputs]
@@ -242,30 +227,29 @@ class Step:
         raw = np.full(self.plan.size + 128, CANARY, np.uint8)
         start = -raw.ctypes.data % 64
         self.arena = raw[start : start + self.plan.size + 64]
-        self.table[1] = self.arena.ctypes.data
         self.error: BaseException | None = None
         self.current: list[Any] = []
         self._callback = _CALLBACK(self.call_body)
-        self.table[2] = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
         for v, array in self.program.constants.items():
             self.table[self.slots[v]] = array.ctypes.data
         self.inputs_n = len(self.program.inputs)
         self.homes = np.zeros(len(self.program.outputs), np.int64)
-        self.table[self.slots["homes"]] = self.homes.ctypes.data
         self.no, self.yes, self.other = object(), object(), object()
-        for name, answer in (("no", self.no), ("yes", self.yes), ("other", self.other)):
-            self.table[self.slots[name]] = id(answer)
-        self.table[self.slots["array type"]] = id(np.ndarray)
-        self.table[self.slots["tensor type"]] = id(type(wrap(np.zeros(1))))
+        self.arguments, self.checked = argument_rows(self), target_rows(self, library().address)
+        self.set_words(
+            arena=self.arena.ctypes.data, callback=ctypes.cast(self._callback, ctypes.c_void_p).value or 0,
+            run=self.library.address("run"), no=id(self.no), yes=id(self.yes), other=id(self.other),
+            array_type=id(np.ndarray), tensor_type=id(type(wrap(np.zeros(1)))), threads=threads.cell.ctypes.data,
+            wanted=self.threads, inputs=self.inputs_n, outputs=len(self.program.outputs),
+            arguments=self.arguments[0].ctypes.data, checked=len(self.checked[0]),
+            targets=self.checked[0].ctypes.data, homes=self.homes.ctypes.data,
+        )  # fmt: skip
         if blas.choice() != "own":
             for kind, word in blas.ENTRIES.items():
                 self.table[self.slots[word]] = blas.address(blas.choice(), kind)
-        self.table[self.slots["threads"]] = threads.cell.ctypes.data
         if any(len(parts) > 1 for parts in self.kernels):
             pool = workers.pool()
-            self.table[self.slots["fork"]], self.table[self.slots["pool"]] = pool.fork, pool.address
-        for v in self.program.inputs:
-            self.table[self.slots["dtype", v]] = id(np.dtype(v.dtype.str))
+            self.set_words(fork=pool.fork, pool=pool.address)
         self.watch([])
         self.follow([])
         self.note_written()
@@ -273,18 +257,16 @@ class Step:
         self.check: Any = self.check_plain
         self.short = _layout_known()
         if self.short:
-            self.native, self.check = self.builtin("entry"), self.builtin("check")
-            self.quick, self.ready, self.go = self.builtin("quick"), self.builtin("ready"), self.builtin("go")
-        else:
-            self._plain = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(self.library.address("plain"))
+            self.native, self.check = builtin("entry", self.table), builtin("check", self.table)
+            self.quick, self.ready, self.go = (builtin(name, self.table) for name in ("quick", "ready", "go"))
 
-    def builtin(self, name: str) -> Any:
-        """One of the native functions as a builtin of Python, which is called without ctypes' cost."""
-        described = _MethodDef(name.encode(), self.library.address(name), _FASTCALL, None)
-        self.described = [*getattr(self, "described", ()), described]  # the builtin does not keep it
-        make = ctypes.pythonapi.PyCFunction_NewEx
-        make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
-        return make(ctypes.addressof(described), self.table, None)
+    def set_words(self, **words: int) -> None:
+        for name, value in words.items():
+            self.table[self.slots[name]] = value
+
+    def set_requires(self, requires: list[bool]) -> None:
+        """Which inputs require a gradient, for ``quick`` and ``ready``, which are given tensors."""
+        self.arguments[0][:, 1] = [id(answer) for answer in requires]
 
     def watch(self, words: list[tuple[int, int]]) -> None:
         """Memory words (address, value) that must be as they are for ``check`` to say yes."""
@@ -342,7 +324,7 @@ class Step:
     def call_plain(self, *arrays: Any) -> None:
         for n, a in enumerate(arrays):
             self.table[self.first_input + n] = a.ctypes.data
-        self._plain(self.table.ctypes.data)
+        self.table[0] = _RUN(self.library.address("run"))(self.table.ctypes.data)
 
     def rebind(self, constant: Value, array: Any) -> None:
         """Read a constant from another array from now on (same shape, dtype and strides); then ``note_written``."""
