@@ -138,6 +138,26 @@ def test_targets_may_be_columns_of_a_larger_array():
         f(x, rows + 3)
 
 
+def test_targets_that_are_taken_twice_or_made_inside():
+    x, y = torch.randn(6, 4), torch.tensor([[0, 3], [1, 2], [2, 1], [3, 0], [0, 1], [2, 2]])
+
+    def twice(x, y):
+        return F.cross_entropy(x, y[:, 0]) + F.cross_entropy(-x, y[:, 0])
+
+    def inside(x, y):
+        numbers = torch.arange(4)
+        return F.cross_entropy(x[:4], numbers) + F.cross_entropy(x[:4].t(), numbers)
+
+    for f in (twice, inside):
+        compiled = torch.compile(f)
+        for targets in (y, 3 - y):
+            np.testing.assert_allclose(compiled(x, targets).numpy(), f(x, targets).numpy(), rtol=1e-6)
+    compiled = torch.compile(twice)
+    compiled(x, y)
+    with pytest.raises(IndexError):
+        compiled(x, y + 3)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("dim", [0, 1, 2])
 def test_running_results(dtype, dim):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -175,6 +176,10 @@ def drop(program: Program) -> Program:
     return Program(list(program.inputs), constants, instrs, list(program.outputs), list(program.updates))
 
 
+def _with_outputs(program: Program, outputs: list[Value]) -> Program:
+    return Program(program.inputs, program.constants, program.instrs, outputs, program.updates)
+
+
 def stages(program: Program, frozen: set[Value], checks: list[Any]) -> Iterator[tuple[str, Program]]:
     """The program as it was recorded, and after each pass."""
     from .decompose import decompose
@@ -183,15 +188,22 @@ def stages(program: Program, frozen: set[Value], checks: list[Any]) -> Iterator[
     yield "recorded", program
     program = decompose(program, checks, frozen)
     yield "decompose", program
+    # What is checked goes through the passes like a result: they may give it another name, or leave out its other uses.
+    results = len(program.outputs)
+    program = _with_outputs(program, [*program.outputs, *(c.target for c in checks)])
     # Twice: what is shared or folded the first time shows the second pass more.
     for _ in range(2):
         program = fold(program, frozen)
-        yield "fold", program
+        yield "fold", _with_outputs(program, program.outputs[:results])
         program = simplify(program)
-        yield "simplify", program
+        yield "simplify", _with_outputs(program, program.outputs[:results])
         program = share(program)
-        yield "share", program
-    yield "drop", drop(program)
+        yield "share", _with_outputs(program, program.outputs[:results])
+    program = drop(program)
+    # A frozen target was in order when the function was recorded, and stays so.
+    moved = [replace(c, target=t) for c, t in zip(checks, program.outputs[results:], strict=True) if t not in frozen]
+    checks[:] = dict.fromkeys(moved)
+    yield "drop", _with_outputs(program, program.outputs[:results])
 
 
 def lower(program: Program, frozen: set[Value]) -> tuple[Program, list[Any]]:
