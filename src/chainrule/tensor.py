@@ -12,7 +12,7 @@ from . import functions
 from .autograd import api, engine
 from .core import dtypes, inplace, left_out, variable
 from .core.hooks import RemovableHandle, add_hook
-from .core.live import gradient_read, gradient_set
+from .core.live import gradient_read, gradient_set, memory_read
 from .core.node import Node, named
 from .core.size import Size
 from .core.state import state
@@ -260,8 +260,7 @@ class Tensor(Variable):
             raise GradientError(
                 message("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
             )
-        if state.recorder is not None:
-            state.recorder.leak(self, "numpy")
+        memory_read("numpy")
         if self._array.dtype is dtypes.BFLOAT16:
             raise TypeError(
                 message(

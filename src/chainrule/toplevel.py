@@ -5,13 +5,15 @@ They load when first used.
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
 import numpy as np
 
 from .core import threads
-from .core.variable import Variable
+from .core.live import values_of
+from .core.variable import Variable, wrap
 
 __all__ = [
     "are_deterministic_algorithms_enabled", "compiled_with_cxx11_abi", "cond", "get_default_device",
@@ -219,8 +221,9 @@ def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
     >>> torch.unravel_index(torch.tensor([5]), (2, 3))
     (tensor([1]), tensor([2]))
     """
-    from .core.variable import wrap
-
     sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
-    found = np.unravel_index(indices._array, sizes)
-    return tuple(wrap(np.asarray(f, dtype=np.int64)) for f in found)
+    np.unravel_index(indices._array, sizes)  # raises for what is out of range
+    strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
+    places = values_of(indices.long())
+    found = (places // step % n for step, n in zip(strides, sizes))
+    return tuple(f if isinstance(f, Variable) else wrap(f) for f in found)

@@ -400,6 +400,43 @@ def test_optimizers_of_users_with_built_in_numbers():
     assert sum(map(len, w.call.variants.values())) == 2
 
 
+def test_data_that_the_step_replaces():
+    """``w.data = …`` gives w other memory: who kept the memory from before still has the numbers from before."""
+
+    def make():
+        w = torch.tensor([[1.0, -2.0], [0.5, 3.0], [1.5, 0.25]], requires_grad=True)
+
+        def step(x):
+            loss = ((x @ w) ** 2).mean()
+            loss.backward()
+            w.data = w.data - 0.1 * w.grad
+            w.grad.zero_()
+            return loss
+
+        return w, step
+
+    w, step = make()
+    eager_w, eager = make()
+    compiled = torch.compile(step)
+    for i in range(5):
+        x = torch.tensor(X[4 * i : 4 * i + 4, :3])
+        kept, content = w.data, w.detach().clone()
+        assert compiled(x).item() == pytest.approx(eager(x).item(), rel=1e-5)
+        assert torch.equal(kept, content)
+        np.testing.assert_allclose(w.detach().numpy(), eager_w.detach().numpy(), rtol=1e-5)
+    assert len(next(iter(compiled.variants.values()))) <= 2
+
+    def doubles(x):
+        x.data = x * 2
+        return x.sum()
+
+    doubles = torch.compile(doubles)
+    for _ in range(2):
+        x = torch.ones(2)
+        assert doubles(x).item() == 4.0
+        assert x.tolist() == [2.0, 2.0]
+
+
 def test_weight_clipping_as_in_a_wasserstein_gan():
     def body(net, opt):
         def step(x, y):

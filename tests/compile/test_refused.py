@@ -1,6 +1,7 @@
 """What a recording would lose is an error that names the line or the place, and leaves everything as it was."""
 
 import random
+import types
 
 import numpy as np
 import pytest
@@ -191,12 +192,29 @@ def from_loader():
     return lambda t: sum((b for b in loader), t)
 
 
+def drawn_from(draw):
+    return lambda: lambda t: t * draw()
+
+
+def shared():
+    a, b = torch.ones(3), torch.zeros(3)
+
+    def f(t):
+        a.data = b
+        return a + t
+
+    return f
+
+
 PLACES = {
     "KEPT": lambda: appends, "TOTAL": lambda: counts, "LAST": lambda: keeps, "hidden": into_attribute,
     "steps": counter_of_an_object, "best": into_closure, "changes n,": number_in_closure, "found": into_dict,
     "seen": by_hook, "changes seen": by_gradient_hook, "iterator": from_iterator, "DataLoader": from_loader,
     "NumPy's random": lambda: lambda t: t * float(np.random.rand()),
     "Python's random": lambda: lambda t: t * random.random(),
+    "draws NumPy's": drawn_from(np.random.RandomState(0).rand), "draws Python's": drawn_from(random.Random(0).random),
+    "argument 0 another shape": lambda: lambda t: t.unsqueeze_(0) * 2,
+    "outside the memory of another tensor": shared,
 }  # fmt: skip
 
 
@@ -205,6 +223,27 @@ def test_what_native_code_would_not_do_again(place):
     f = PLACES[place]()
     with pytest.raises(CompileError, match=place):
         torch.compile(f)(x)
+
+
+def test_what_a_refused_function_did_is_undone():
+    """With fallback it runs once more: counters, lists and random numbers must be as if it had run once."""
+    counts = types.SimpleNamespace(steps=0)
+    seen, found, best, rng, own = [], {}, None, np.random.default_rng(0), random.Random(0)
+
+    def f(t):
+        nonlocal best
+        counts.steps += 1
+        counts.last = best = t.shape[0]
+        seen.append(rng.random() + own.random() + np.random.rand())
+        found["steps"] = found.get("steps", 0) + 1
+        return t * float(t.sum())
+
+    np.random.seed(0)
+    with pytest.warns(UserWarning, match="runs eagerly"):
+        torch.compile(f, fallback=True)(x)
+    assert (vars(counts), found, best) == ({"steps": 1, "last": 3}, {"steps": 1}, 3)
+    np.random.seed(0)
+    assert seen == [np.random.default_rng(0).random() + random.Random(0).random() + np.random.rand()]
 
 
 def test_hooks_are_part_of_the_recording():

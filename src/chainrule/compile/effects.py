@@ -18,7 +18,7 @@ from .errors import CompileError
 from .reach import Reach
 from .recording import Recording, Snapshot
 
-__all__ = ["check_effects", "kept_tensor", "survivors"]
+__all__ = ["check_effects", "kept_tensor", "memory_given", "survivors"]
 
 
 def check_effects(reach: Reach, snapshot: Snapshot, recording: Recording) -> None:
@@ -29,6 +29,12 @@ def check_effects(reach: Reach, snapshot: Snapshot, recording: Recording) -> Non
     """
     if recording.leaks:  # the function caught the error itself
         raise recording.leaked(recording.leaks[0])
+    if recording.apart:
+        place = next(iter(recording.apart.values()))
+        raise CompileError(message(
+            "compile: the function writes through x[i], where i is a tensor", "in native code x[i] is a copy",
+            at=place, source=place.source if place else "", fix="Assign to the part: x[i] = value.",
+        ))  # fmt: skip
     if reach.iterators:
         raise CompileError(message(
             f"compile: the function uses the iterator {reach.iterators[0]}",
@@ -45,7 +51,8 @@ def check_effects(reach: Reach, snapshot: Snapshot, recording: Recording) -> Non
     for fact in reach.facts:
         name = "" if id(fact.holder) in modules else fact.changed("training")
         if name:
-            raise _changed(name)
+            held = fact.holder.get(name.rpartition(".")[2]) if isinstance(fact.holder, dict) else None
+            raise _kept(name, held) if isinstance(held, Variable) else _changed(name)
     for o, slots, _, _ in snapshot.optimizers:
         for p, d in o.state.items():
             for k, x in d.items() if isinstance(d, dict) else ():
@@ -54,10 +61,53 @@ def check_effects(reach: Reach, snapshot: Snapshot, recording: Recording) -> Non
                     raise _changed(f"{type(o).__name__}.state[…][{k!r}]")
 
 
+def memory_given(snapshot: Snapshot, leaves: list[Any]) -> list[Any]:
+    """The tensors that were there and have another array now (p.data = …): each run gives them a new one.
+
+    Raises:
+        CompileError: for another shape or dtype, and for memory that belongs to another tensor.
+    """
+    found: list[Any] = []
+    others = [(t, a) for t, array, *_ in snapshot.tensors for a in {id(x): x for x in (array, t._array)}.values()]
+    for t, array, *_ in snapshot.tensors:
+        now = t._array
+        if now is array or _alike(now, array):
+            continue
+        number = next((f"argument {i}" for i, x in enumerate(leaves) if t is x), "a tensor from outside")
+        if now.shape != array.shape or now.dtype != array.dtype:
+            raise CompileError(message(
+                f"compile: the function gives {number} another shape or dtype",
+                f"{array.dtype}{list(array.shape)} becomes {now.dtype}{list(now.shape)}, not so in native code",
+                fix="Keep it in a tensor of its own: y = x.unsqueeze(0) instead of x.unsqueeze_(0).",
+            ))  # fmt: skip
+        if any(x is not t and np.may_share_memory(a, now) for x, a in others):
+            raise CompileError(message(
+                f"compile: the function gives {number} the memory of another tensor", f"shape {tuple(now.shape)}",
+                fix="Copy: x.data = y.clone().",
+            ))  # fmt: skip
+        found.append(t)
+    return found
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two arrays are the same part of memory, read the same way."""
+    return (a.__array_interface__["data"], a.shape, a.strides, a.dtype) == (
+        b.__array_interface__["data"], b.shape, b.strides, b.dtype
+    )  # fmt: skip
+
+
 def _changed(name: str) -> CompileError:
     return CompileError(message(
         f"compile: the function changes {name}, which the native code would not do again",
         fix="Change it after the call, or keep it in a tensor and change that in place (count.add_(1)).",
+    ))  # fmt: skip
+
+
+def _kept(name: str, tensor: Any) -> CompileError:
+    return CompileError(message(
+        f"compile: the function puts a tensor that it makes into {name}",
+        f"shape {tuple(tensor._array.shape)}: the native code would not put the next one there",
+        fix="Return the tensor and keep it outside, or write it into one that exists (x.copy_(y)).",
     ))  # fmt: skip
 
 
@@ -88,11 +138,7 @@ def kept_tensor(recording: Recording, reach: Reach) -> None:
             for holder in gc.get_referrers(t):
                 name = "" if _local(holder) else _named(holder, t, reach)
                 if name:
-                    raise CompileError(message(
-                        f"compile: the function puts a tensor that it makes into {name}",
-                        f"shape {tuple(a.shape)}: the native code would not put the next one there",
-                        fix="Return the tensor and keep it outside, or write it into one that exists (x.copy_(y)).",
-                    ))  # fmt: skip
+                    raise _kept(name, t)
 
 
 def _local(holder: Any) -> bool:

@@ -29,7 +29,7 @@ def fast_path(v: Variant) -> Callable[..., Any] | None:
     n = v.leaves_n
     usual = v.results.single and v.spec == ((tuple, (("t",),) * n), (dict, (), ()))
     special = v.same_as or v.guards.others or v.step.calls or v.step.late or v.modes
-    special = special or v.grads_in or v.leaf_grads or v.assigned
+    special = special or v.grads_in or v.leaf_grads or v.assigned or v.moved
     if not FOLLOWED or not v.step.short or not usual or special or len(v.inputs_at) != n or (v.updated and n > 1):
         return None
     read = {id(p): had for p, had in v.guards.gradients}

@@ -12,13 +12,13 @@ import numpy as np
 from ..core.op import registry
 from ..graph.program import Instr, Program, Value
 
-__all__ = ["drop", "fold", "lower", "share", "simplify", "stages"]
+__all__ = ["IMPURE", "drop", "fold", "lower", "share", "simplify", "stages"]
 
 LITERAL = {
     "add", "sub", "mul", "div", "pow", "gt", "ge", "lt", "le", "eq", "ne", "where", "maximum", "minimum",
 }  # fmt: skip
 _TAKES_APART = {"unbind": "stack", "split": "cat"}
-_IMPURE = {"bernoulli", "dropout", "multinomial"}
+IMPURE = {"bernoulli", "dropout", "multinomial"}
 
 
 def _rebuild(program: Program, instrs: list[Instr], mapping: dict[Value, Any]) -> Program:
@@ -153,7 +153,7 @@ def share(program: Program) -> Program:
             instrs.append(instr)
             continue
         old = seen.get(key)
-        if old is not None and instr.op.name not in _IMPURE:
+        if old is not None and instr.op.name not in IMPURE:
             mapping.update(zip(instr.outs, old.outs, strict=True))
             continue
         seen[key] = instr

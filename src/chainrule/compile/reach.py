@@ -10,6 +10,7 @@ from __future__ import annotations
 import dis
 import functools
 import gc
+import random
 import sys
 import types
 from collections import deque
@@ -61,7 +62,7 @@ class Fact:
     def content(self) -> list[Any]:
         x = self.holder
         if self.keys is not None:
-            return [x.get(k) for k in self.keys]
+            return [x.get(k, _EMPTY) for k in self.keys]
         if isinstance(x, dict):
             return [*x, *x.values()]
         if isinstance(x, (list, tuple, set, deque)):
@@ -79,12 +80,32 @@ class Fact:
         x = self.holder
         if self.keys is None and not isinstance(x, dict):
             return self.name
-        half = len(then) // 2
-        old = dict(zip(self.keys or then[:half], then if self.keys else then[half:], strict=True))
+        old = self._entries()
         for k in self.keys or x:
-            if k != leave_out and (k not in old or not same(x.get(k), old[k])):
+            if k != leave_out and not same(x.get(k, _EMPTY), old.get(k, _EMPTY)):
                 return f"{self.name}.{k}" if self.name else str(k)
         return "" if old.keys() <= {*x, *(self.keys or ())} else f"{self.name} (an entry was removed)"
+
+    def _entries(self) -> dict[Any, Any]:
+        """What a dict held; ``_EMPTY`` for keys that were not there."""
+        half = len(self.values) // 2
+        keys, values = (self.keys, self.values) if self.keys is not None else (self.values[:half], self.values[half:])
+        return dict(zip(keys, values, strict=True))
+
+    def restore(self) -> None:
+        """Put everything back."""
+        x = self.holder
+        if isinstance(x, dict):
+            old = self._entries()
+            for k in [*x] if self.keys is None else self.keys:
+                if old.get(k, _EMPTY) is _EMPTY:
+                    x.pop(k, None)
+            x.update({k: v for k, v in old.items() if v is not _EMPTY})
+        elif isinstance(x, (list, deque, set)):
+            x.clear()
+            (x.update if isinstance(x, set) else x.extend)(self.values)
+        elif isinstance(x, types.CellType) and self.values[0] is not _EMPTY:
+            x.cell_contents = self.values[0]
 
 
 class Reach:
@@ -99,7 +120,8 @@ class Reach:
         self.modules: dict[int, Any] = {}
         self.optimizers: dict[int, Any] = {}
         self.generators: dict[int, Any] = {}
-        self.numpy: dict[int, Any] = {}
+        self.foreign: dict[int, Any] = {}
+        """Generators of random numbers that are NumPy's or Python's."""
         self.iterators: list[str] = []
         self.roots: list[Any] = []
         self.facts: list[Fact] = []
@@ -107,6 +129,7 @@ class Reach:
         self._objects: list[tuple[Any, str, set[str]]] = []
         self._globals: dict[int, tuple[dict[str, Any], list[str]]] = {}
         self._classes: list[tuple[type, set[str]]] = []
+        self._of_classes: list[Fact] = []
         self._modules: list[tuple[types.ModuleType, set[str]]] = []
         self._seen: set[int] = set()
         self._keep: list[Any] = []
@@ -124,9 +147,17 @@ class Reach:
                 self.facts.append(Fact(name, vars(x), tuple(sorted(keys | self._names)), x))
         for cls, _ in self._classes:
             kept = gc.get_referents(vars(cls))[0]  # the dict behind the view of it
-            self.facts.append(Fact(cls.__name__, kept, tuple(sorted(self._names))))
+            self._of_classes.append(Fact(cls.__name__, kept, tuple(sorted(self._names))))
+        self.facts += self._of_classes
         for m, keys in self._modules:
             self.facts.append(Fact(m.__name__, vars(m), tuple(sorted(keys))))
+
+    def restore(self) -> None:
+        """Put back what containers held. (Classes are left alone: whoever changes them means all runs.)"""
+        classes = {id(f) for f in self._of_classes}
+        for f in self.facts:
+            if id(f) not in classes and f.changed():
+                f.restore()
 
     def _further(self) -> bool:
         """Follow attributes and methods of reached objects that reached code names; whether there was anything new."""
@@ -218,6 +249,9 @@ class Reach:
         if isinstance(x, (types.FunctionType, types.MethodType, functools.partial)):
             self.function(x, name)
             return
+        if isinstance(x, types.BuiltinMethodType):  # d.get, Random(0).random
+            self.thing(x.__self__, name)
+            return
         self._seen.add(id(x))
         self._keep.append(x)
         if isinstance(x, Variable):
@@ -243,8 +277,8 @@ class Reach:
                     self.thing(item, f"{name}[{k!r}]")
         elif isinstance(x, Generator):
             self.generators[id(x)] = x
-        elif isinstance(x, np.random.Generator):
-            self.numpy[id(x)] = x
+        elif isinstance(x, (np.random.Generator, np.random.RandomState, random.Random)):
+            self.foreign[id(x)] = x
         elif hasattr(x, "__wrapped__") and hasattr(x, "variants"):
             self.function(x.__wrapped__, name)
         elif hasattr(x, "__next__"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from ..core.inplace import owner, touch
 from ..core.locate import user_frame
 from ..core.variable import Variable, wrap
 from ..errors import message
-from ..graph.program import Value
+from ..graph.program import Instr, Value
 from ..graph.trace import Leak, Recorder
 from .errors import CompileError
+from .passes import IMPURE
 from .reach import Reach
 
 __all__ = ["Recording", "Snapshot"]
@@ -34,8 +35,8 @@ _FIXES = {
 }
 
 
-_VALUE_SHAPED = {"take_mask", "nonzero", "bincount"}
-"""Ops whose result's shape depends on values."""
+_VALUE_SHAPED = {"take_mask": 1, "nonzero": 0, "bincount": 0}
+"""Ops whose result's shape depends on values, and the input whose values."""
 
 
 class Recording(Recorder):
@@ -59,6 +60,12 @@ class Recording(Recorder):
         self._set_first: set[int] = set()
         self._undo: list[Callable[[], None]] = []
         self._logged: dict[int, Any] = {}
+        self.outside: Callable[[], Iterable[Any]] = list
+        """The arrays that were there before."""
+        self._makers: dict[Value, Instr] = {}
+        self._looked_at = 0
+        self._fixed: set[Value] = set()
+        """Values that are known to be the same in every run."""
 
     # -- numbers that change from step to step ---------------------------------------------------------------------
 
@@ -138,10 +145,43 @@ class Recording(Recorder):
 
     def record(self, op: Any, inputs: Any, params: dict[str, Any], arrays: tuple[Any, ...]) -> None:
         if op.name in _VALUE_SHAPED:
-            self.leak(None, op.name)
+            self.leak(inputs[_VALUE_SHAPED[op.name]], op.name)
         super().record(op, inputs, params, arrays)
 
+    def known(self, tensor: Any) -> bool:
+        """Whether a tensor was computed from nothing but what the function itself makes the same way in every run."""
+        for instr in self.program.instrs[self._looked_at :]:
+            self._makers.update(dict.fromkeys(instr.outs, instr))
+        self._looked_at = len(self.program.instrs)
+        to_see, seen = [self.value(tensor)], set[Value]()
+        while to_see:
+            v = to_see.pop()
+            if v in seen or v in self._fixed:
+                continue
+            seen.add(v)
+            maker = self._makers.get(v)
+            if not self._made_inside(v) if maker is None else maker.op.name in IMPURE:
+                return False
+            to_see += maker.values if maker is not None else ()
+        self._fixed |= seen
+        return True
+
+    def _made_inside(self, v: Value) -> bool:
+        """Whether a value that no op made is the function's own, and no number that is read afresh in every run."""
+        array = self.program.constants.get(v)
+        if array is None:
+            return False
+        root: Any = array if array.base is None else array.base
+        if type(root) is not np.ndarray or root.base is not None:
+            return False  # a buffer of somebody's
+        if root is not array and sys.getrefcount(root) > 3:  # by the array, the variable and the call
+            return False  # torch.from_numpy(a)
+        read_afresh = any(memory is root for _, _, memory, _ in self.actions)
+        return not read_afresh and not any(root is owner(a) for a in self.outside())
+
     def leak(self, tensor: Any, what: str) -> None:
+        if tensor is not None and self.known(tensor):
+            return
         frame = user_frame(sys._getframe(1))
         leak = Leak(what, None if frame is None else self._place(frame.f_code, frame.f_lasti))
         self.leaks.append(leak)
@@ -152,7 +192,8 @@ class Recording(Recorder):
         if what in _VALUE_SHAPED:
             shown = f"the shape of {'x[mask]' if what == 'take_mask' else what + '()'} depends on the values"
         else:
-            shown = "a tensor is printed inside" if what == "print" else f"a compiled function called {what}()"
+            used = f"called {what}()" if what.replace(".", "").isidentifier() else f"uses {what}"
+            shown = "a tensor is printed inside" if what == "print" else f"a compiled function {used}"
         return CompileError(message(
             f"compile: {shown}",
             "the function is recorded once and runs as native code, which cannot go back to Python for a number",
@@ -198,8 +239,19 @@ class Snapshot:
             self.optimizers.append((o, slots, plan, counts))
         generators = {id(g): g for g in (default_generator, *reach.generators.values())}.values()
         self.streams = [(g, g.get_state()) for g in generators]
-        self.numpy = [(g, _numpy_state(g)) for g in (np.random, *reach.numpy.values())]
-        self.python = random.getstate()
+        self.foreign = [(g, _state_of(g)) for g in (np.random, random, *reach.foreign.values())]
+
+    def arrays(self) -> Iterable[Any]:
+        """The arrays of all tensors that were there."""
+        for t, array, _, grad, _, _ in self.tensors:
+            yield array
+            yield t._array
+            if grad is not None:
+                yield grad._array
+        for o, slots, _, _ in self.optimizers:
+            yield from (v._array for d in slots.values() for v, _ in d.values() if isinstance(v, Variable))
+            options = (x for held in (vars(o), *o.param_groups) for x in held.values())
+            yield from (x._array for x in options if isinstance(x, Variable))
 
     def rewind(self, recording: Recording) -> list[tuple[Any, bool]]:
         """Put everything back but the optimizers' new state; returns the modules that changed their mode."""
@@ -222,6 +274,9 @@ class Snapshot:
     def restore(self, recording: Recording) -> None:
         """Put everything back."""
         self.rewind(recording)
+        for g, s in self.foreign:
+            if not _same_state(_state_of(g), s):
+                _set_state(g, s)
         for o, slots, plan, counts in self.optimizers:
             o.state.clear()
             for p, d in slots.items():
@@ -236,11 +291,9 @@ class Snapshot:
 
     def drawn_unseen(self, recording: Recording) -> str:
         """What drew random numbers that later runs would not draw again; "" if nothing did."""
-        if random.getstate() != self.python:
-            return "Python's random"
-        for g, s in self.numpy:
-            if _numpy_state(g) != s:
-                return "NumPy's random numbers"
+        for g, s in self.foreign:
+            if not _same_state(_state_of(g), s):
+                return "Python's random" if g is random or isinstance(g, random.Random) else "NumPy's random numbers"
         after = [g.get_state()._array.copy() for g, _ in self.streams]
         for g, s in self.streams:
             g.set_state(s)
@@ -251,9 +304,23 @@ class Snapshot:
         return "" if seen else "random numbers that depend on tensors"
 
 
-def _numpy_state(g: Any) -> str:
-    """The state of a NumPy generator, or of the old stream that ``np.random`` itself draws from."""
-    if g is np.random:
-        name, key, *rest = g.get_state()
-        return repr((name, key.tobytes(), *rest))
-    return repr(g.bit_generator.state)
+def _state_of(g: Any) -> Any:
+    """The state of a generator of NumPy's or Python's, or of the stream that ``np.random`` or ``random`` draws from."""
+    if isinstance(g, np.random.Generator):
+        return g.bit_generator.state
+    return g.get_state() if hasattr(g, "get_state") else g.getstate()
+
+
+def _set_state(g: Any, s: Any) -> None:
+    if isinstance(g, np.random.Generator):
+        g.bit_generator.state = s
+    else:
+        g.set_state(s) if hasattr(g, "set_state") else g.setstate(s)
+
+
+def _same_state(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same_state(a[k], b[k]) for k in a)
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(_same_state, a, b))
+    return np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b

@@ -21,7 +21,7 @@ from ..core.variable import Variable, wrap
 from ..errors import ChainruleError, message
 from ..graph.program import Program, Value
 from .arguments import objects_in, traced_argument
-from .effects import check_effects, kept_tensor
+from .effects import check_effects, kept_tensor, memory_given
 from .errors import CompileError
 from .guards import Guards
 from .reach import Reach
@@ -70,6 +70,7 @@ class Variant:
         self.same_as = _captured(fn, spec, leaves, reach)
         snapshot = Snapshot(reach, leaves)
         recording = Recording()
+        recording.outside = snapshot.arrays
         self.inputs_at: list[int] = []
         for i, t in enumerate(leaves):
             if all(t._array is not leaves[j]._array for j in self.inputs_at):
@@ -87,6 +88,7 @@ class Variant:
             frozen = self.finish(reach, snapshot, recording, leaves, result)
         except BaseException:
             snapshot.restore(recording)
+            reach.restore()
             raise
         self.build(frozen)
         self.guard(reach)
@@ -101,7 +103,10 @@ class Variant:
         self.results, outs = read_results(result.pop(), leaves, reach)
         entry = {id(t): (t, g) for t, _, _, g, _, _ in snapshot.tensors}
         grads = self.gradients(recording, entry)
-        program = recording.finish([*outs, *(p._grad for p in grads)])
+        moved = memory_given(snapshot, leaves)
+        self.moved: list[tuple[Any, int]] = [(number.get(id(t), t), len(outs) + i) for i, t in enumerate(moved)]
+        self.results.kinds += [(t._array.shape, t._array.dtype) for t in moved]
+        program = recording.finish([*outs, *moved, *(p._grad for p in grads)])
         self.shared = _shared(program, recording.tensors, leaves)
         self.once = any(np.may_share_memory(t._array, a) for t in leaves for a in program.constants.values())
         check_effects(reach, snapshot, recording)
@@ -120,7 +125,7 @@ class Variant:
         given = (*self.cleared, *(p for p, _ in self.grads))
         self.leaf_grads = bool(self.leaf_memory) or any(isinstance(p, int) for p in given)
         tensors = recording.tensors
-        del outs, grads, entry, memory, seen
+        del outs, grads, entry, memory, seen, moved
         snapshot.tensors.clear()
         kept_tensor(recording, reach)
         for held in (recording._outside, recording._kept, recording._values, recording._ends, recording._logged):
@@ -245,6 +250,8 @@ class Variant:
             self.own_grads()
             outputs += self.kept[1]
             self.step.run(inputs, outputs)
+        for t, i in self.moved:
+            (leaves[t] if isinstance(t, int) else t)._array = outputs[i]
         self.touch([leaves[self.inputs_at[i]] for i in self.updated])
         for a, content in copied:
             a[...] = content

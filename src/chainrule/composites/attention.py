@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import FLOATS
+from ..core.live import values_known
 from ..core.variable import wrap
 from ..errors import ShapeError, message
-from ..ops import join, layout
+from ..ops import join, layout, reduce
 from ..ops.compare import where
 from ..ops.linalg import linear, matmul
 from ..ops.softmax import softmax
@@ -29,10 +30,9 @@ def _attend(scores: Any, allowed: Any, dropout_p: float) -> Any:
     dim = scores._array.ndim - 1
     if allowed is None:
         return _drop(softmax(scores, dim=dim), dropout_p)
-    a = allowed._array
-    if a.any(axis=-1).all():
+    if values_known(allowed) and allowed._array.any(axis=-1).all():
         return _drop(softmax(where(allowed, scores, -math.inf), dim=dim), dropout_p)
-    some = wrap(a.any(axis=-1, keepdims=True))
+    some = reduce.any(allowed, dim=(allowed._array.ndim - 1,), keepdim=True)
     # Where nothing is allowed the scores must not be −∞ throughout: that softmax is 0/0.
     safe = where(some, where(allowed, scores, -math.inf), 0.0)
     weights = where(some, softmax(safe, dim=dim), 0.0)
@@ -106,7 +106,7 @@ def _as_addend(mask: Any, dtype: Any, name: str) -> Any:
         return None
     a = mask._array
     if a.dtype == np.bool_:
-        return wrap(np.where(a, -np.inf, 0).astype(dtype))
+        return where(mask, wrap(np.array(-np.inf, dtype)), wrap(np.zeros((), dtype)))
     if a.dtype not in FLOATS:
         raise AssertionError(f"only bool and floating types of {name} are supported")
     return mask

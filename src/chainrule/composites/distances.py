@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ..core.live import values_of
 from ..core.variable import wrap
 from ..errors import ShapeError, message
 from ..ops import layout, reduce
+from ..ops.compare import where
 from ..ops.pad import take_axis
 
 __all__ = ["cosine_similarity", "pairwise_distance", "pdist"]
@@ -20,8 +22,8 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     def unit(x: Any) -> Any:
         size = reduce.norm(x, p=2.0, dim=(dim % x._array.ndim,), keepdim=True)
         # The gradient is that of the norm, below eps too, as in PyTorch.
-        low = np.maximum(eps - size._array, 0).astype(size._array.dtype)
-        return x / (size + wrap(low))
+        value = values_of(size)
+        return x / (size + where(value < eps, eps - value, 0.0))
 
     ndim = max(x1._array.ndim, x2._array.ndim)
     if not -ndim <= dim < ndim:

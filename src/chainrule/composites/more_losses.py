@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..core.live import reads_values
+from ..core.live import reads_values, values_known, values_of, values_read
 from ..core.variable import Variable, wrap
 from ..errors import ShapeError, UsageError, message
 from ..ops import elementwise, gather, join, layout, reduce
 from ..ops.compare import where
 from ..ops.loss import bce_logits, reduce_loss
+from ..ops.pad import take_axis
 from ..ops.reduce import sum as sum_op
 from .distances import pairwise_distance
 from .losses import reduction_of
@@ -26,6 +27,7 @@ __all__ = [
     "triplet_margin_with_distance_loss",
 ]  # fmt: skip
 
+_INT64 = np.dtype(np.int64)
 exp, log, sqrt = elementwise.exp, elementwise.log, elementwise.sqrt
 
 
@@ -110,7 +112,8 @@ def gaussian_nll_loss(
             raise UsageError("var is of incorrect size")
     reduction = reduction_of(reduction)
     # As PyTorch: the floor changes the value, not the gradient.
-    var = var + wrap(np.maximum(eps - var._array, 0).astype(var._array.dtype))
+    value = values_of(var)
+    var = var + where(value < eps, eps - value, 0.0)
     d = input - target
     losses = 0.5 * (log(var) + d * d / var)
     if full:
@@ -322,24 +325,35 @@ _NEVER = -1e30
 """Log probability of what cannot happen: finite, so that no gradient becomes 0 · ∞."""
 
 
-def _lengths(x: Any) -> np.ndarray[Any, Any]:
-    return np.asarray(x._array if isinstance(x, Variable) else x, np.int64).reshape(-1)
+def _lengths(x: Any) -> Any:
+    """Lengths as a row of int64."""
+    if isinstance(x, Variable):
+        return layout.reshape(layout.cast(x, dtype=_INT64), shape=(-1,))
+    return wrap(np.asarray(x, np.int64).reshape(-1))
 
 
-def _rows(targets: Any, lengths: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _rows(targets: Any, lengths: Any) -> Any:
     """Targets as a padded matrix (N, longest); one after another or padded already."""
-    t = targets._array
-    longest = int(lengths.max(initial=0))
-    if t.ndim == 2:
+    t = layout.cast(targets, dtype=_INT64)
+    if t._array.ndim == 2 and not values_known(lengths):
+        return t
+    values_read(lengths, "ctc_loss with target_lengths in a tensor and targets one after another")
+    sizes = lengths._array
+    longest = int(sizes.max(initial=0))
+    if t._array.ndim == 2:
         return t[:, :longest]
-    if t.size < lengths.sum():
-        raise ShapeError(f"ctc_loss: targets hold {t.size} labels, but the lengths add up to {lengths.sum()}")
-    out = np.zeros((len(lengths), longest), np.int64)
-    start = 0
-    for i, n in enumerate(lengths):
-        out[i, :n] = t[start : start + n]
-        start += n
-    return out
+    if t._array.size < sizes.sum():
+        raise ShapeError(f"ctc_loss: targets hold {t._array.size} labels, but the lengths add up to {sizes.sum()}")
+    place = np.arange(longest) < sizes[:, None]
+    at = np.where(place, (np.cumsum(sizes) - sizes)[:, None] + np.arange(longest), 0)
+    return where(wrap(place), layout.reshape(take_axis(t, wrap(at.ravel()), dim=0), shape=at.shape), 0)
+
+
+def _alternating(even: Any, odd: Any) -> Any:
+    """The columns of ``even``, which has one more, with those of ``odd`` between them."""
+    n, m = odd._array.shape
+    pairs = layout.reshape(join.stack(even[:, :m], odd, dim=2), shape=(n, 2 * m))
+    return join.cat(pairs, even[:, m:], dim=1)
 
 
 def ctc_loss(
@@ -361,48 +375,48 @@ def ctc_loss(
     if not 0 <= blank < classes:
         raise ShapeError("blank must be in label range")
     lengths, sizes = _lengths(input_lengths), _lengths(target_lengths)
-    if len(lengths) != n:
+    if lengths._array.size != n:
         raise ShapeError("input_lengths must be of size batch_size")
-    if len(sizes) != n:
+    if sizes._array.size != n:
         raise ShapeError("target_lengths must be of size batch_size")
-    if lengths.max(initial=0) > steps:
+    if lengths._array.max(initial=0) > steps:
         raise ShapeError(
             message(
-                f"Expected input_lengths to have value at most {steps}, but got value {lengths.max()} (while checking "
-                "arguments for ctc_loss_allocate_outputs)"
+                f"Expected input_lengths to have value at most {steps}, but got value {lengths._array.max()} (while "
+                "checking arguments for ctc_loss_allocate_outputs)"
             )
         )
     labels = _rows(targets, sizes)
-    wide = 2 * labels.shape[1] + 1
-    path = np.full((n, wide), blank)  # blanks between all labels, and at both ends
-    path[:, 1::2] = labels
-    jump = np.zeros((n, wide), bool)  # a step over a blank is allowed between different labels
-    jump[:, 3::2] = path[:, 3::2] != path[:, 1:-2:2]
+    m = labels._array.shape[1]
+    wide = 2 * m + 1
+    # Blanks between all labels, and at both ends; a step over a blank is allowed between different labels.
+    path = _alternating(wrap(np.full((n, m + 1), blank)), labels)
+    never = wrap(np.zeros((n, m + 1), bool))
+    jump = _alternating(never, join.cat(never[:, :1], labels[:, 1:] != labels[:, :-1], dim=1) if m else labels == 0)
     dtype = x._array.dtype
-    emit = gather.gather(x, wrap(np.broadcast_to(path, (steps, n, wide)).copy()), dim=2)
+    emit = gather.gather(x, layout.expand(path, shape=(steps, n, wide)), dim=2)
     frames = join.unbind(emit, dim=0)
-    start = np.zeros((n, wide), bool)
-    start[:, :2] = True
-    start[:, 1] = sizes > 0
-    alpha = where(wrap(start), frames[0], _NEVER)
+    number = np.arange(wide)
+    start = wrap(number == 0) | (wrap(number == 1) & (sizes > 0)[:, None])
+    alpha = where(start, frames[0], _NEVER)
     column = wrap(np.full((n, 1), _NEVER, dtype))
     for t in range(1, steps):
         one = join.cat(column, alpha[:, :-1], dim=1)
         two = join.cat(column, one[:, :-1], dim=1)
-        two = where(wrap(jump), two, _NEVER)
+        two = where(jump, two, _NEVER)
         new = reduce.logsumexp(join.stack(alpha, one, two, dim=0), dim=(0,), keepdim=False) + frames[t]
-        live = t < lengths
-        alpha = new if live.all() else where(wrap(live[:, None]), new, alpha)
-    ends = np.stack([2 * sizes, np.maximum(2 * sizes - 1, 0)], 1)
-    last = gather.gather(alpha, wrap(ends), dim=1)
-    if (sizes == 0).any():
-        last = where(wrap(np.stack([sizes >= 0, sizes > 0], 1)), last, _NEVER)
+        all_go_on = values_known(lengths) and (lengths._array > t).all()
+        alpha = new if all_go_on else where((lengths > t)[:, None], new, alpha)
+    ends = join.stack(2 * sizes, where(sizes > 0, 2 * sizes - 1, 0), dim=1)
+    last = gather.gather(alpha, ends, dim=1)
+    if not values_known(sizes) or (sizes._array == 0).any():
+        last = where(join.stack(sizes >= 0, sizes > 0, dim=1), last, _NEVER)
     loss = -reduce.logsumexp(last, dim=(1,), keepdim=False)
-    impossible = loss._array > -_NEVER / 2
-    if impossible.any():
-        loss = where(wrap(impossible), 0.0 if zero_infinity else math.inf, loss)
+    impossible = wrap(loss._array) > -_NEVER / 2
+    if not values_known(impossible) or impossible._array.any():
+        loss = where(impossible, 0.0 if zero_infinity else math.inf, loss)
     if reduction == "mean":
-        loss = loss / wrap(np.maximum(sizes, 1).astype(dtype))
+        loss = loss / layout.cast(where(sizes > 0, sizes, 1), dtype=dtype)
     elif not batched and reduction == "none":
         return layout.reshape(loss, shape=())
     return reduce_loss(loss, reduction_of(reduction))

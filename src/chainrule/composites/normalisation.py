@@ -10,7 +10,7 @@ from ..core import inplace
 from ..core.dtypes import FLOATS, TORCH_NAMES, from_numpy, limits
 from ..core.variable import wrap
 from ..errors import DtypeError, ShapeError, UsageError, message
-from ..ops import layout, norm
+from ..ops import layout, norm, reduce
 from ..ops.elementwise import sqrt
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "normalize", "rms_norm"]
@@ -177,9 +177,9 @@ def instance_norm(
     if space == 1:
         raise UsageError(message(f"Expected more than 1 spatial element when training, got input size {_size(input)}"))
     if x.shape[0] and (running_mean is not None or running_var is not None):
-        rows = x.reshape(*x.shape[:2], space)
-        _update(running_mean, wrap(rows.mean(axis=2).mean(axis=0)), momentum)
-        _update(running_var, wrap(rows.var(axis=2, ddof=1).mean(axis=0)), momentum)
+        rows = layout.reshape(wrap(x), shape=(*x.shape[:2], space))
+        _update(running_mean, reduce.mean(reduce.mean(rows, dim=(2,)), dim=(0,)), momentum)
+        _update(running_var, reduce.mean(reduce.var(rows, dim=(2,)), dim=(0,)), momentum)
     return group_norm(input, x.shape[1], weight, bias, eps)
 
 

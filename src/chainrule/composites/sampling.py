@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import FLOATS
+from ..core.live import values_of
 from ..core.size import Size
+from ..core.state import state
 from ..core.variable import wrap
 from ..errors import DtypeError, ShapeError, UsageError, message
+from ..ops import elementwise, layout
 from ..ops import gather as gather_ops
-from ..ops import layout
 from ..ops.compare import where
 from ..ops.linalg import matmul
 
@@ -166,6 +168,7 @@ def _kind(t: Any) -> Any:
     return {"float16": "Half", "float32": "Float", "float64": "Double"}.get(t._array.dtype.name, t._array.dtype.name)
 
 
+_INT64 = np.dtype(np.int64)
 Taps = list[tuple[Any, Any, Any]]
 """Of one axis: (pixel numbers, whether they are inside (None: all are), weights (None: 1)) of each neighbour."""
 
@@ -179,8 +182,7 @@ class _Axis:
         self.pixels = (at + 1) * ((size - 1) / 2) if align_corners else (at + 1) * (size / 2) - 0.5
         self.volume = len(sizes) == 3
         if self.volume and padding == "zeros":  # what is not a number is outside; in images it makes the value NaN
-            a = self.pixels._array
-            self.pixels = where(wrap(np.abs(a) < 2**31), self.pixels, wrap(np.full((), -100, a.dtype)))
+            self.pixels = where(abs(values_of(self.pixels)) < 2**31, self.pixels, -100.0)
 
     def inside(self) -> Any:
         """The coordinates with those outside of the image brought in, unless outside means 0."""
@@ -190,19 +192,23 @@ class _Axis:
         if self.padding == "reflection":
             low, high = (0, self.size - 1) if self.align else (-0.5, self.size - 0.5)
             at = _reflected(at, low, high)
-        a, last = at._array, self.size - 1
+        a, last = values_of(at), self.size - 1
         # Outside and on the border itself the gradient is 0, as in PyTorch, where NaN becomes the first pixel of an
         # image and the last of a volume.
         beyond = ~(a < last) if self.volume else a >= last
-        edge = wrap(np.where(beyond, a.dtype.type(last), a.dtype.type(0)))
-        return where(wrap((a > 0) & (a < last)), at, edge)
+        return where(beyond, float(last), where((a > 0) & (a < last), at, 0.0))
 
     def pixel(self, number: Any) -> tuple[Any, Any]:
-        """Pixel numbers that exist, and which of ``number`` (an array of whole floats) did."""
+        """Pixel numbers that exist, and which of ``number`` (whole floats) did."""
         if self.padding != "zeros":
-            return self.brought_in(wrap(number))._array.astype(np.int64), None
-        good = (number >= 0) & (number < self.size)
-        return np.where(good, number, 0).astype(np.int64), None if good.all() else good
+            return layout.cast(self.brought_in(number), dtype=_INT64), None
+        return _existing(number, (number >= 0) & (number < self.size))
+
+
+def _existing(number: Any, good: Any) -> tuple[Any, Any]:
+    """Pixel numbers, 0 for those that are not ``good``, and which are (None: all)."""
+    all_good = state.recorder is None and good.all()
+    return layout.cast(where(good, number, 0.0), dtype=_INT64), None if all_good else good
 
 
 def _reflected(at: Any, low: float, high: float) -> Any:
@@ -210,47 +216,38 @@ def _reflected(at: Any, low: float, high: float) -> Any:
     span = high - low
     if span == 0:
         return at * 0
-    a = at._array
-    beyond = np.abs(a - low)
-    with np.errstate(invalid="ignore"):
-        turns = np.floor(beyond / span)
-        odd = turns % 2 == 1
-    sign = np.where(a < low, -1.0, 1.0).astype(a.dtype)
-    offset = (at - low) * wrap(sign) - wrap((turns * span).astype(a.dtype))
-    return where(wrap(odd), high - offset, offset + low)
+    a = values_of(at)
+    turns = elementwise.floor(abs(a - low) / span)
+    offset = where(a < low, low - at, at - low) - turns * span
+    return where(turns % 2 == 1, high - offset, offset + low)
 
 
 def _linear(axis: _Axis) -> Taps:
     at = axis.inside()
-    low = np.floor(at._array)
-    up = at - wrap(low)
+    low = elementwise.floor(values_of(at))
+    up = at - low
     found: Taps = []
     for number, weight in ((low, 1 - up), (low + 1, up)):
-        pixel, good = axis.pixel(number) if axis.padding == "zeros" else _kept(number, axis.size)
-        found.append((pixel, good, weight))
+        # Of coordinates that were brought in only the neighbour of the last pixel lies outside.
+        found.append((*(axis.pixel(number) if axis.padding == "zeros" else _existing(number, number < axis.size)),
+                      weight))  # fmt: skip
     return found
 
 
-def _kept(number: Any, size: int) -> tuple[Any, Any]:
-    """Pixel numbers of coordinates that were brought in: only the neighbour of the last pixel lies outside."""
-    good = number < size
-    return np.where(good, number, 0).astype(np.int64), None if good.all() else good
-
-
 def _nearest(axis: _Axis) -> Taps:
-    with np.errstate(invalid="ignore"):
-        at = axis.inside()
-        number = np.rint(at._array)
+    at = axis.inside()
+    number = elementwise.round(values_of(at))
     # A grid that requires a gradient gets one: 0.
-    weight = where(wrap(np.ones(number.shape, bool)), wrap(np.ones_like(number)), at) if at._requires else None
+    a = at._array
+    weight = where(wrap(np.ones(a.shape, bool)), wrap(np.ones_like(a)), at) if at._requires else None
     return [(*axis.pixel(number), weight)]
 
 
 def _cubic(axis: _Axis) -> Taps:
     """Four neighbours with Keys' weights, A = −0.75; each neighbour is brought in by itself."""
     a = -0.75
-    low = np.floor(axis.pixels._array)
-    t = axis.pixels - wrap(low)
+    low = elementwise.floor(values_of(axis.pixels))
+    t = axis.pixels - low
 
     def near(d: Any) -> Any:  # |d| ≤ 1
         return ((a + 2) * d - (a + 3)) * d * d + 1
@@ -272,15 +269,16 @@ def _blend(flat: Any, taps: list[Taps], sizes: tuple[int, ...]) -> Any:
         if axis < len(taps):
             for pixel, inside, w in taps[axis]:
                 both = inside if good is None else good if inside is None else good & inside
-                add(axis + 1, number * sizes[axis] + pixel, both, w if weight is None else weight * w)
+                place = pixel if number is None else number * sizes[axis] + pixel
+                add(axis + 1, place, both, w if weight is None else weight * w)
             return
-        index = np.broadcast_to(number[:, None], shape)
-        value = gather_ops.gather(flat, wrap(index), dim=2)
+        index = layout.expand(number[:, None], shape=shape)
+        value = gather_ops.gather(flat, index, dim=2)
         if good is not None:
-            value = where(wrap(good[:, None]), value, wrap(np.zeros((), flat._array.dtype)))
+            value = where(good[:, None], value, 0.0)
         if weight is not None:
             value = value * layout.reshape(weight, shape=(shape[0], 1, shape[2]))
         total = value if total is None else total + value
 
-    add(0, np.zeros((shape[0], shape[2]), np.int64), None, None)
+    add(0, None, None, None)
     return total

@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from .state import state
+from .variable import Variable, wrap
 
-__all__ = ["each_run", "gradient_read", "gradient_set", "live", "live_all", "reads_values", "values_read"]
+__all__ = [
+    "each_run", "gradient_read", "gradient_set", "live", "live_all", "memory_read", "reads_values", "values_known",
+    "values_of", "values_read",
+]  # fmt: skip
 
 
 def live(getter: Callable[[], float]) -> Any:
@@ -52,10 +56,32 @@ def each_run(action: Callable[[], None], save: Callable[[], Callable[[], None]])
         repeat(action, save)
 
 
+def values_known(*tensors: Any) -> bool:
+    """Whether Python may look at the tensors' values: nothing is traced, or every later run has the same ones."""
+    known = getattr(state.recorder, "known", None)
+    return known is None or all(known(t) for t in _tensors(tensors))
+
+
+def values_of(t: Any) -> Any:
+    """What a tensor (or array) holds, outside of any graph: its array; while tracing a tensor, which the program can
+    follow. Operators and ops take both, so the same lines compute with either.
+    """
+    array = t._array if isinstance(t, Variable) else t
+    return array if state.recorder is None else wrap(array)
+
+
 def values_read(t: Any, what: str) -> None:
-    """Before Python or NumPy computes with the values of ``t`` unseen: a program that is traced cannot follow."""
+    """Before Python or NumPy computes with the values of ``t`` (tensors in any nesting) unseen: a program that is
+    traced cannot follow, unless every run has the same ones."""
     if state.recorder is not None:
-        state.recorder.leak(t, what)
+        for x in _tensors(t):
+            state.recorder.leak(x, what)
+
+
+def memory_read(what: str) -> None:
+    """Before the memory of a tensor is handed out or taken over, so that it may be written unseen."""
+    if state.recorder is not None:
+        state.recorder.leak(None, what)
 
 
 def reads_values(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,11 +89,16 @@ def reads_values(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if state.recorder is not None:
-            state.recorder.leak(args[0] if args else None, function.__name__)
+        values_read((args, *kwargs.values()), function.__name__)
         return function(*args, **kwargs)
 
     return wrapper
+
+
+def _tensors(x: Any) -> list[Any]:
+    if isinstance(x, (list, tuple)):
+        return [t for part in cast("list[Any]", x) for t in _tensors(part)]
+    return [x] if isinstance(x, Variable) else []
 
 
 def gradient_read(p: Any) -> None:

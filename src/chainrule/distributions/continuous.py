@@ -8,7 +8,7 @@ from typing import Any
 import chainrule as torch
 
 from . import constraints as C
-from .distribution import Distribution, ExponentialFamily, broadcast, draw
+from .distribution import Distribution, ExponentialFamily, broadcast, draw, satisfied
 
 __all__ = [
     "Cauchy", "ContinuousBernoulli", "Exponential", "GeneralizedPareto", "Gumbel", "Laplace", "Normal", "Uniform",
@@ -365,7 +365,7 @@ class ContinuousBernoulli(ExponentialFamily):
         self._lims = lims
         if probs is not None:
             (probs,) = broadcast(probs)
-            if validate_args and not self.arg_constraints["probs"].check(probs).all():
+            if validate_args and not satisfied(self.arg_constraints["probs"].check, probs):
                 raise ValueError("The parameter probs has invalid values")
             eps = torch.finfo(probs.dtype).eps
             self.probs = probs.clamp(min=eps, max=1 - eps)

@@ -9,7 +9,7 @@ import chainrule as torch
 from chainrule.nn import functional as F
 
 from . import constraints as C
-from .distribution import Distribution, ExponentialFamily, broadcast, draw
+from .distribution import Distribution, ExponentialFamily, broadcast, draw, satisfied
 
 __all__ = [
     "Bernoulli", "Binomial", "Categorical", "Geometric", "Multinomial", "NegativeBinomial", "OneHotCategorical",
@@ -108,7 +108,7 @@ class Geometric(_Binary):
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
         super().__init__(probs, logits, validate_args)
-        if self._validate_args and probs is not None and not (self.probs > 0).all():
+        if self._validate_args and probs is not None and not satisfied(lambda p: p > 0, self.probs):
             first = self.probs[~(self.probs > 0)].reshape(-1)[0].item()
             raise ValueError(
                 f"Expected parameter probs (Tensor of shape {tuple(self.probs.shape)}) of distribution {self!r} to be "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import chainrule as torch
@@ -13,7 +14,7 @@ from ..core.variable import Variable
 from ..errors import UsageError, message
 from .constraints import is_dependent
 
-__all__ = ["Distribution", "ExponentialFamily", "broadcast", "draw"]
+__all__ = ["Distribution", "ExponentialFamily", "broadcast", "draw", "satisfied"]
 
 
 def broadcast(*values: Any) -> list[Any]:
@@ -32,12 +33,21 @@ def broadcast(*values: Any) -> list[Any]:
     return list(torch.broadcast_tensors(*tensors))
 
 
+def satisfied(condition: Callable[..., Any], *tensors: Any) -> bool:
+    """Whether a condition holds for all entries. A program that is traced asks once, with the values of that time."""
+    recorder, state.recorder = state.recorder, None
+    try:
+        return bool(condition(*(t.detach() for t in tensors)).all())
+    finally:
+        state.recorder = recorder
+
+
 def draw(name: str, shape: Any, like: Any, *parameters: Any) -> Any:
     """Numbers from NumPy's generator behind the default stream (``standard_gamma``, ``poisson``, …) as a tensor."""
     from ..core.rng import numpy_generator
 
     if state.recorder is not None:
-        state.recorder.leak(parameters[0] if parameters else None, f"{name}: sampling")
+        state.recorder.leak(None, f"{name}: sampling")
     arrays = [p.detach()._array for p in parameters]
     made = getattr(numpy_generator(None), name)(*arrays, size=tuple(shape))
     return torch.as_tensor(made).to(like.dtype)
@@ -69,7 +79,7 @@ class Distribution:
             value = self.__dict__.get(name)
             if not isinstance(value, Variable) or is_dependent(constraint):
                 continue
-            if not constraint.check(value.detach()).all():
+            if not satisfied(constraint.check, value):
                 raise UsageError(
                     message(
                         f"Expected parameter {name} ({type(value).__name__} of shape {tuple(value._array.shape)}) of "
@@ -192,7 +202,7 @@ class Distribution:
             return
         if support is None:
             return
-        if not support.check(value.detach()).all():  # type: ignore[attr-defined]
+        if not satisfied(support.check, value):
             raise UsageError(
                 message(
                     f"Expected value argument ({type(value).__name__} of shape {have}) to be within the support "

@@ -15,7 +15,7 @@ import chainrule as torch
 
 from .continuous import Cauchy, ContinuousBernoulli, Exponential, Gumbel, Laplace, Normal, Uniform
 from .discrete import Bernoulli, Binomial, Categorical, Geometric, OneHotCategorical, Poisson
-from .distribution import ExponentialFamily
+from .distribution import ExponentialFamily, satisfied
 from .gammas import Beta, Dirichlet, Gamma
 from .joint import Independent, MultivariateNormal
 from .matrices import LowRankMultivariateNormal
@@ -83,7 +83,7 @@ def _(p: Any, q: Any) -> Any:
 
 @register_kl(Binomial, Binomial)
 def _(p: Any, q: Any) -> Any:
-    if (p.total_count < q.total_count).any():
+    if not satisfied(lambda a, b: a >= b, p.total_count, q.total_count):
         raise NotImplementedError("KL between Binomials where q.total_count > p.total_count is not implemented")
     kl = p.total_count * (p.probs * (p.logits - q.logits) + torch.log1p(-p.probs) - torch.log1p(-q.probs))
     return torch.where(p.total_count > q.total_count, math.inf, kl)

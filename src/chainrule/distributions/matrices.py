@@ -9,7 +9,7 @@ from typing import Any
 import chainrule as torch
 
 from . import constraints as C
-from .distribution import Distribution, ExponentialFamily
+from .distribution import Distribution, ExponentialFamily, satisfied
 from .gammas import Beta, Chi2
 
 __all__ = ["LKJCholesky", "LowRankMultivariateNormal", "Wishart"]
@@ -167,14 +167,14 @@ class Wishart(ExponentialFamily):
         df = torch.as_tensor(df, dtype=getattr(df, "dtype", matrix.dtype))
         shape, d = torch.broadcast_shapes(tuple(matrix.shape[:-2]), tuple(df.shape)), matrix.shape[-1]
         self.df = df.expand(shape)
-        if (self.df <= d - 1).any():
+        if not satisfied(lambda df: df > d - 1, self.df):
             raise ValueError(f"Value of df={df} expected to be greater than ndim - 1 = {d - 1}.")
         self.__dict__[name] = matrix.expand((*shape, d, d))
         super().__init__(shape, (d, d), validate_args)
         if name != "scale_tril":
             whole = matrix if name == "covariance_matrix" else torch.linalg.inv(matrix)
             self.__dict__["scale_tril"] = torch.linalg.cholesky(whole).expand((*shape, d, d))
-        if (self.df < d).any():
+        if not satisfied(lambda df: df >= d, self.df):
             warnings.warn(
                 "Low df values detected. Singular samples are highly likely to occur for ndim - 1 < df < ndim.",
                 stacklevel=2,

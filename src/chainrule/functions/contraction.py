@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import FLOATS, TORCH_NAMES
+from ..core.live import values_read
 from ..core.variable import Variable, wrap
 from ..errors import ShapeError, message
 from ..ops import layout
@@ -249,6 +250,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Any:
     x, y = need_tensor(a, "tensordot"), need_tensor(b, "tensordot")
     n, m = x._array.ndim, y._array.ndim
     if isinstance(dims, Variable):
+        values_read(dims, "tensordot")
         dims = dims._array.tolist()
     if isinstance(dims, (int, np.integer)):
         if dims < 0:

@@ -209,7 +209,7 @@ def asarray(
     """``obj`` as a tensor, copied only where needed (``copy=None``), always (True) or never (False)."""
     t = as_tensor(obj, dtype, device)
     if copy:
-        t = wrap(t._array.copy())
+        t = t.detach().clone() if isinstance(obj, Variable) else wrap(t._array.copy())
     elif copy is False and not np.may_share_memory(t._array, obj._array if isinstance(obj, Variable) else obj):
         raise ValueError("can't alias arbitrary sequence or a dtype conversion without copying")
     return t.requires_grad_() if requires_grad else t

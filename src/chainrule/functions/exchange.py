@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.live import values_read
+from ..core.live import memory_read, values_read
 from ..core.variable import wrap
 from ._args import axes, need_tensor
 from .creation import from_numpy
@@ -48,7 +48,7 @@ def __dlpack__(self: Any, *, stream: Any = None, **options: Any) -> Any:
     """
     if self.requires_grad:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
-    values_read(self, "__dlpack__")
+    memory_read("__dlpack__")
     return self._array.__dlpack__(**options)
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from ..core import inplace
-from ..core.live import values_read
+from ..core.live import values_known, values_read
 from ..core.state import state
 from ..core.variable import Variable, wrap
 from ..errors import IndexOutOfRange, ShapeError, message
 from ..ops import gather as along
 from ..ops import index as ops
-from ..ops import layout
+from ..ops import join, layout
 from ..ops.compare import where
 from ._args import axis, cast, need_tensor, whole
 from .inplace import into
@@ -44,6 +44,8 @@ def _plain_slice(k: slice) -> slice:
 
 def _array_of(k: Any) -> Any:
     """An index given as list or NumPy array, as a tensor."""
+    if isinstance(k, (list, range)) and not values_known(*k):
+        return join.stack(*(x if isinstance(x, Variable) else _array_of(x) for x in k), dim=0)
     array = np.asarray([x._array if isinstance(x, Variable) else x for x in k] if isinstance(k, (list, range)) else k)
     if array.size == 0 and isinstance(k, (list, range)):
         array = array.astype(np.int64)
@@ -59,8 +61,10 @@ def _is_tuple_like(key: Any) -> bool:
     )
 
 
-def parse(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any], bool]:
+def parse(key: Any, shape: tuple[int, ...], numbers: bool = False) -> tuple[tuple[Any, ...], list[Any], bool]:
     """A key as (basic key, arrays per axis of the view that it gives, whether there are arrays).
+
+    A tensor of one number is an int of the basic key, unless ``numbers``, or its value is not known while tracing.
 
     Raises:
         IndexOutOfRange: too many indices, or an int out of range, with PyTorch's messages.
@@ -79,7 +83,7 @@ def parse(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any],
             used += kind is int or kind is slice
         elif isinstance(k, Variable):
             if k._array.dtype.kind == "u":  # PyTorch reads byte tensors as masks
-                k = wrap(k._array.astype(bool))
+                k = cast(k, np.bool_)
             a = k._array
             if a.dtype.kind == "b":
                 used += a.ndim
@@ -129,6 +133,7 @@ def parse(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any],
             a = k._array
             if a.dtype.kind == "b":
                 if a.ndim == 0:  # like None, then taken or not
+                    values_read(k, "x[flag]")
                     basic.append(None)
                     arrays.append(wrap(np.zeros(1 if a else 0, np.int64)))
                     continue
@@ -144,7 +149,7 @@ def parse(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any],
                 arrays.append(k)
                 arrays.extend([()] * (a.ndim - 1))  # axes that the mask before covers
                 d += a.ndim
-            elif a.ndim == 0:
+            elif a.ndim == 0 and not numbers and values_known(k):
                 i = int(a)
                 _check_int(i, shape, d)
                 basic.append(i)
@@ -267,8 +272,24 @@ def getitem(x: Any, key: Any) -> Any:
     if not advanced:
         return ops.getitem(x, key=basic)
     view = x if _trivial(basic) else ops.getitem(x, key=basic)
+    if any(_is_number(a) for a in arrays):
+        view, arrays = _at_numbers(view, arrays)
+        if not any(isinstance(a, Variable) for a in arrays):
+            state.recorder.copied(view, x)
+            return view
     axes, found = _arrays(view, arrays)
     return ops.index(view, *_padded(found), axes=axes)
+
+
+def _is_number(a: Any) -> bool:
+    """Whether an index is a tensor of one number, which is not known while tracing."""
+    return isinstance(a, Variable) and not a._array.ndim
+
+
+def _at_numbers(x: Any, arrays: list[Any]) -> tuple[Any, list[Any]]:
+    """x at those of the indices that are numbers, without their axes; and the other indices."""
+    axes, found = _arrays(x, [a if _is_number(a) else None for a in arrays])
+    return ops.index(x, *_padded(found), axes=axes), [a for a in arrays if not _is_number(a)]
 
 
 def setitem(x: Any, key: Any, value: Any) -> None:
@@ -309,8 +330,14 @@ def setitem(x: Any, key: Any, value: Any) -> None:
         part = ops.getitem(x, key=basic) if view is x else view
         inplace.write(part, _fit(v, part._array.shape), copies=True)
         return
+    numbers = [a for a in arrays if _is_number(a)]
+    if numbers and len(numbers) < sum(isinstance(a, Variable) for a in arrays):
+        values_read(numbers, "index")
     axes, found = _arrays(view, arrays)
     _put(view, v, axes, found, False)
+    recorder: Any = state.recorder
+    if numbers and recorder is not None:
+        recorder.given_back(value, x)
 
 
 def _along_leading(mask: Any, ndim: int) -> Any:

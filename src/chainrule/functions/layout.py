@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core import dtypes
-from ..core.live import values_read
+from ..core.live import memory_read, values_read
 from ..core.size import Size
 from ..core.variable import Variable, wrap
 from ..errors import IndexOutOfRange, ShapeError, message
@@ -73,6 +73,7 @@ def view(self: Any, *shape: Any) -> Any:
 
 def _reread(x: Any, dtype: dtypes.dtype) -> Any:
     """The same bytes as entries of another dtype, with no history: ``x.view(torch.int32)``."""
+    memory_read("view of another dtype")
     a, size = x._array, dtype.itemsize
     names = [dtypes.TORCH_NAMES[d.name] for d in (dtypes.from_numpy(a.dtype), dtype)]
     what = f"to view {names[0]} as {names[1]} (different element sizes)"
@@ -413,8 +414,7 @@ def repeat_interleave(
     from .indexing import index_select
 
     x = need_tensor(input, "repeat_interleave")
-    if repeats is None or isinstance(repeats, Variable):
-        values_read(x, "repeat_interleave")
+    values_read(x if repeats is None else repeats, "repeat_interleave")
     if repeats is None:
         return wrap(np.repeat(np.arange(x._array.size), x._array))
     if dim is None:

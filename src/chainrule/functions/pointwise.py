@@ -399,14 +399,14 @@ def dist(input: Any, other: Any, p: float = 2) -> Any:
 def equal(input: Any, other: Any) -> bool:
     """Whether two tensors have the same shape and entries."""
     x, y = need_tensor(input, "equal")._array, need_tensor(other, "equal", 2, "other")._array
-    values_read(input, "equal")
+    values_read((input, other), "equal")
     return x.shape == y.shape and bool((x == y).all())
 
 
 def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Any:
     """|input − other| ≤ atol + rtol · |other|, entry by entry."""
     x, y = need_tensor(input, "isclose")._array, need_tensor(other, "isclose", 2, "other")._array
-    values_read(input, "isclose")
+    values_read((input, other), "isclose")
     if x.dtype is not y.dtype:
         raise RuntimeError(f"{_LONG[input.dtype.name]} did not match {_LONG[other.dtype.name]}")
     close = x == y

@@ -33,7 +33,7 @@ _INT64 = np.dtype(np.int64)
 def manual_seed(seed: Any) -> Generator:
     """Start the default stream anew from ``seed``."""
     if state.recorder is not None:
-        _depends(None, "manual_seed")
+        _depends("manual_seed")
     return default_generator.manual_seed(int(seed))
 
 
@@ -65,10 +65,10 @@ def _fresh(draw: Any, requires_grad: bool = False) -> Any:
     return t
 
 
-def _depends(t: Any, what: str) -> None:
+def _depends(what: str) -> None:
     """A traced program cannot draw again what depends on the values of a tensor."""
     if state.recorder is not None:
-        state.recorder.leak(t, what)
+        state.recorder.leak(None, what)
 
 
 def _uniform(rng: Any, shape: Any, d: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -208,7 +208,7 @@ def multinomial(
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if weights.size and (weights.sum(-1) == 0).any():
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
-    _depends(x, "multinomial")
+    _depends("multinomial")
     rng = numpy_generator(generator)
     rows = np.atleast_2d(weights).astype(np.float64)
     if replacement:
@@ -252,14 +252,14 @@ def normal(
 def poisson(input: Any, generator: Any = None) -> Any:
     """Poisson numbers with the rates that ``input`` gives."""
     a = need_tensor(input, "poisson")._array
-    _depends(input, "poisson")
+    _depends("poisson")
     return wrap(np.asarray(numpy_generator(generator).poisson(a)).astype(a.dtype))
 
 
 def binomial(count: Any, prob: Any, generator: Any = None) -> Any:
     """How many of ``count`` trials succeed, each with probability ``prob``."""
     n, p = need_tensor(count, "binomial")._array, prob._array
-    _depends(count, "binomial")
+    _depends("binomial")
     return wrap(np.asarray(numpy_generator(generator).binomial(n.astype(np.int64), p)).astype(n.dtype))
 
 
@@ -292,7 +292,7 @@ def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = 
 def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
     """Fill with 1 (probability p, a number or a tensor) and 0."""
     if isinstance(p, Variable):
-        _depends(p, "bernoulli_")
+        _depends("bernoulli_")
         p = p._array
     if not np.all((np.asarray(p) >= 0) & (np.asarray(p) <= 1)):
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")

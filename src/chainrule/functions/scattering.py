@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import FLOATS
+from ..core.live import values_read
 from ..core.variable import Variable, wrap
 from ..errors import IndexOutOfRange, message
 from ..ops import gather as along
@@ -111,17 +112,15 @@ def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, i
         return layout.reshape(result, shape=())
     ones = wrap(np.ones(i._array.shape, x._array.dtype))
     hits = along.scatter_sum(ones, i, dim=d, shape=x._array.shape)
-    touched = wrap(hits._array > 0)
     if reduce in ("sum", "mean"):
-        start = x if include_self else where(touched, 0, x) if x._array.dtype not in FLOATS else where(touched, 0.0, x)
+        zero = 0.0 if x._array.dtype in FLOATS else 0
+        start = x if include_self else where(hits > 0, zero, x)
         start = cast(start, x._array.dtype)
         total = start + _summed(x, d, i, source)
         if reduce == "sum":
             return total
-        count = wrap(np.maximum(hits._array + (1 if include_self else 0), 1))
-        if x._array.dtype in FLOATS:
-            return total / count
-        return wrap(np.floor_divide(total._array, count._array))
+        count = hits + 1 if include_self else where(hits > 0, hits, 1)
+        return total / count if x._array.dtype in FLOATS else total // count
     return along.scatter_extreme(x, i, source, dim=d, kind=reduce, include_self=bool(include_self))
 
 
@@ -205,7 +204,8 @@ def index_reduce(input: Any, dim: int, index: Any, source: Any, reduce: str, *, 
 
 
 def _index_put_parts(x: Any, indices: Any, values: Any) -> tuple[Any, tuple[int, ...], list[Any]]:
-    _, arrays, _ = parse(tuple(slice(None) if i is None else i for i in indices), x._array.shape)
+    key = tuple(slice(None) if i is None else i for i in indices)
+    _, arrays, _ = parse(key, x._array.shape, numbers=True)
     axes, found = _arrays(x, arrays)
     if values._array.dtype is not x._array.dtype:
         raise RuntimeError(
@@ -276,6 +276,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
         from .layout import broadcast_tensors
 
         x, m = broadcast_tensors(x, m)
+    values_read(m, "masked_scatter")
     n = int(np.count_nonzero(m._array))
     if n > source._array.size:
         raise RuntimeError(

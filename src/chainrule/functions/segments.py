@@ -201,7 +201,7 @@ def histogramdd(
     input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False, out: Any = None
 ) -> Any:
     """Counts of points (rows of the last axis) in a grid of bins, and the bins' edges along each axis."""
-    values_read(input, "histogramdd")
+    values_read((input, bins, weight), "histogramdd")
     points = need_tensor(input, "histogramdd")._array
     if points.dtype not in FLOATS:
         raise NotImplementedError(f"\"histogramdd\" not implemented for '{points.dtype.name.capitalize()}'")

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..core.dtypes import default
-from ..core.state import state
+from ..core.live import values_known, values_read
 from ..core.variable import Variable, wrap
+from ..ops import compare, join, layout, reduce
 from ..ops import gather as along
 from ..ops import index as ops
-from ..ops import join, layout
 from ..ops.reduce import argmax, argmin
 from ..ops.sort import argsort as argsort_op
 from ._args import axis, need_tensor
@@ -26,12 +26,6 @@ __all__ = [
 METHODS = ("argsort", "argwhere", "msort", "sort", "topk", "unique", "unique_consecutive")
 
 sort_result, topk_result = named("sort", "values", "indices"), named("topk", "values", "indices")
-
-
-def _leak(x: Any, what: str) -> None:
-    """The result's shape depends on values: nothing that a traced program could hold."""
-    if state.recorder is not None:
-        state.recorder.leak(x, what)
 
 
 # --- order -------------------------------------------------------------------------------------------------------
@@ -98,7 +92,7 @@ def unique(
 ) -> Any:
     """The distinct entries (or slices along ``dim``) in order; optionally their numbers and how often each is."""
     x = need_tensor(input, "unique")
-    _leak(x, "unique")
+    values_read(x, "unique")
     a = x._array
     if dim is None:
         values, inverse, counts = np.unique(a.reshape(-1), return_inverse=True, return_counts=True)
@@ -124,7 +118,7 @@ def unique_consecutive(
 ) -> Any:
     """Entries (or slices along ``dim``) without those equal to the one before."""
     x = need_tensor(input, "unique_consecutive")
-    _leak(x, "unique_consecutive")
+    values_read(x, "unique_consecutive")
     a = x._array
     rows = a.reshape(-1, 1) if dim is None else np.moveaxis(a, axis(dim, a.ndim), 0).reshape(a.shape[dim], -1)
     new = np.ones(len(rows), bool)
@@ -139,7 +133,7 @@ def unique_consecutive(
 def argwhere(input: Any) -> Any:
     """The indices of the entries that are not zero, one row each."""
     x = need_tensor(input, "argwhere")
-    _leak(x, "argwhere")
+    values_read(x, "argwhere")
     return wrap(np.argwhere(x._array).astype(np.int64))
 
 
@@ -152,8 +146,11 @@ def _numbers(x: Any) -> Any:
 
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Any:
     """Whether each entry is among ``test_elements``."""
-    a, b = _numbers(elements)._array, _numbers(test_elements)._array
-    return wrap(np.asarray(np.isin(a, b, invert=invert)))
+    x, y = _numbers(elements), _numbers(test_elements)
+    if values_known(x, y):
+        return wrap(np.asarray(np.isin(x._array, y._array, invert=invert)))
+    found = reduce.any(x[..., None] == layout.reshape(y, shape=(-1,)), dim=(x._array.ndim,))
+    return compare.logical_not(found) if invert else found
 
 
 # --- grids -------------------------------------------------------------------------------------------------------

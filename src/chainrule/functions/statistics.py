@@ -250,7 +250,7 @@ def searchsorted(
         )
     s = need_tensor(sorted_sequence, "searchsorted")
     if sorter is not None:
-        s = wrap(np.take_along_axis(s._array, sorter._array, -1))
+        s = registry["gather"].call(s, sorter, dim=s._array.ndim - 1)
     v = input if isinstance(input, Variable) else wrap(np.asarray(input))
     result = order.searchsorted(s, v, right=right or side == "right")
     return cast(result, np.int32) if out_int32 else result

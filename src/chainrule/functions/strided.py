@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core import inplace
 from ..core.dtypes import FLOATS, TORCH_NAMES
-from ..core.live import values_read
+from ..core.live import memory_read
 from ..core.storage import TypedStorage, UntypedStorage, memory, span, typed
 from ..core.variable import Variable, wrap
 from ..errors import message
@@ -77,7 +77,7 @@ def as_strided(input: Any, size: Sequence[int], stride: Sequence[int], storage_o
     t = ops.as_strided(x, **params)
     # Where x has gaps, the op can only copy; the memory has the entries all the same.
     if t._base is None and t._array.size:
-        values_read(x, "as_strided of a tensor with gaps")
+        memory_read("as_strided of a tensor with gaps")
         t._base, t._view, t._seen = x, (ops.as_strided.op, params, None), x._node
     t._array = window
     return t
@@ -92,7 +92,7 @@ def slice_inverse(
 
 def as_strided_(self: Any, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Any:
     """``as_strided``, and this tensor becomes the view."""
-    values_read(self, "as_strided_")
+    memory_read("as_strided_")
     inplace.check_writable(self)
     return inplace.become(self, as_strided(inplace.alias(self), size, stride, storage_offset))
 
@@ -146,13 +146,13 @@ def empty_permuted(size: Any, physical_layout: Any, **options: Any) -> Any:
 
 def untyped_storage(self: Any) -> UntypedStorage:
     """The bytes that this tensor and its views share."""
-    values_read(self, "untyped_storage")
+    memory_read("untyped_storage")
     return UntypedStorage._of(memory(self._array))
 
 
 def storage(self: Any) -> TypedStorage:
     """The memory of this tensor as numbers (deprecated, as in PyTorch)."""
-    values_read(self, "storage")
+    memory_read("storage")
     return typed(self)
 
 
@@ -199,7 +199,7 @@ def _leaves_graph(self: Any) -> None:
 
 def resize_(self: Any, *size: Any, memory_format: Any = None) -> Any:
     """Another shape over the same memory, or over more if it does not suffice; new entries are uninitialised."""
-    values_read(self, "resize_")
+    memory_read("resize_")
     if self.requires_grad:
         raise RuntimeError("cannot resize variables that require grad")
     shape = sizes(size)
@@ -242,7 +242,7 @@ resize, resize_as = _resized("resize", resize_), _resized("resize_as", resize_as
 
 def set_(self: Any, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Any:
     """Use the memory of another tensor or storage from now on, read with that offset, size and strides."""
-    values_read(self, "set_")
+    memory_read("set_")
     if source is None:
         self._array = np.empty(0, self._array.dtype)
         _leaves_graph(self)
@@ -287,7 +287,7 @@ def _each(self: Any, name: str, function: Any, *others: Any) -> Any:
     if self.requires_grad:
         raise RuntimeError(f"Can't call {name}() on Variable that requires grad. Use var.detach().{name}() instead.")
     inplace.check_writable(self)
-    values_read(self, name)
+    memory_read(name)
     arrays = [np.broadcast_to(t._array, self._array.shape) for t in others]
     values = [function(*entry) for entry in zip(*(a.ravel().tolist() for a in (self._array, *arrays)), strict=True)]
     self._array[...] = to_array(values, self._array.dtype).reshape(self._array.shape)

@@ -98,6 +98,10 @@ class Recorder:
         self._written: dict[int, dict[tuple[int, int], int]] = {}
         self._clock = 0
         self._outside: list[tuple[Value, Any]] = []
+        self._copies: dict[int, tuple[Any, Any]] = {}
+        self.apart: dict[int, Place | None] = {}
+        """Copies in the place of views that were written, or read after their original was written; and where."""
+        self._stale: set[int] = set()
         self._kept: list[Any] = []  # ids are only unique while the arrays live
         self._ends: dict[int, weakref.ref[Any]] = {}
         self._places: dict[tuple[CodeType, int], Place | None] = {}
@@ -151,8 +155,28 @@ class Recorder:
         place, module = self.at if self.at is not None else self._here()
         self.program.instrs.append(Instr(op, args, dict(params), outs, place, module))
 
+    def copied(self, tensor: Any, of: Any) -> None:
+        """``tensor`` is a copy of a part of ``of`` that would be a view of it without tracing: x[i], i a tensor."""
+        self._copies[id(owner(tensor._array))] = (tensor._array, of)
+
+    def given_back(self, value: Any, to: Any) -> None:
+        """What such a copy has become is assigned to the part that it was taken from: x[i] += 1."""
+        key = id(owner(value._array)) if isinstance(value, Variable) else 0
+        if key in self._copies and self._copies[key][1] is to:
+            self.apart.pop(key, None)
+            self._stale.discard(key)
+
+    def _part_ways(self, tensor: Any) -> None:
+        """Note which copies differ from now on from what views would be."""
+        root = owner(tensor._array)
+        if id(root) in self._copies:
+            self.apart.setdefault(id(root), self.at[0] if self.at is not None else self._here()[0])
+        self._stale.update(key for key, (_, of) in self._copies.items() if owner(of._array) is root)
+
     def write(self, tensor: Any, value: Any) -> None:
         """An in-place write: ``tensor`` and all that it is a view of have new values from here on."""
+        if self._copies:
+            self._part_ways(tensor)
         new = self.value(value)
         chain: list[tuple[Any, Any, Value]] = []
         t = tensor
@@ -173,6 +197,10 @@ class Recorder:
             self.program.instrs.append(Instr(scatter, (old, new), {"view": view}, (merged,), place, module))
             self._set(base._array, merged)
             new = merged
+
+    def known(self, tensor: Any) -> bool:
+        """Whether a tensor has the same values in every run of the program, so that Python may look at them."""
+        return False
 
     def leak(self, tensor: Any, what: str) -> None:
         """A value leaves the traced code; with ``strict`` that is an error."""
@@ -195,6 +223,8 @@ class Recorder:
     def value(self, x: Any) -> Value:
         """The value that a tensor or array has now."""
         array = x._array if isinstance(x, Variable) else x
+        if self._stale and id(owner(array)) in self._stale:
+            self.apart.setdefault(id(owner(array)), self.at[0] if self.at is not None else self._here()[0])
         found = self._values.get(id(array))
         if found is not None and (not self._written or found[1] >= self._last_write(array)):
             return found[0]

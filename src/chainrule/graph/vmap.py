@@ -310,7 +310,8 @@ class _Mapped:
                 self._no_draws(draws)
             if recorder.before:
                 recorder.restore()
-            if recorder.before or recorder.leaks or (recorder.custom and state.grad) or any(_custom(x) for x in leaves):
+            unseen = recorder.before or recorder.leaks or recorder.apart
+            if unseen or (recorder.custom and state.grad) or any(_custom(x) for x in leaves):
                 default_generator.set_state(draws)
                 return None
             program = recorder.finish(leaves)

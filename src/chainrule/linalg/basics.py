@@ -167,6 +167,7 @@ def qr(A: Any, mode: str = "reduced", *, out: Any = None) -> Any:
         )
     n, m = x._array.shape[-2:]
     if mode == "complete" and n > m:
+        values_read(x, 'linalg.qr(mode="complete")')
         q, r = np.linalg.qr(x._array, "complete")
         return QRResult(wrap(q), wrap(r))
     q, r = ops.qr(x)
@@ -229,7 +230,7 @@ def pinv(
     x = _matrix(A, "pinv", hermitian)
     a = x._array
     if hermitian:
-        values_read(x, "linalg.pinv(hermitian=True)")
+        values_read((x, atol, rtol, rcond), "linalg.pinv(hermitian=True)")
         w, v = eigh(x)
         small = np.abs(w._array) <= _cut(np.abs(w._array), a, atol, rtol if rtol is not None else rcond)
         inverse = compare.where(wrap(small), 0.0, 1.0 / compare.where(wrap(small), 1.0, w))
@@ -238,7 +239,7 @@ def pinv(
     if relative is None:
         relative = 0.0 if atol is not None else max(a.shape[-2:]) * float(np.finfo(a.dtype).eps)
     if atol is not None or isinstance(relative, Variable):
-        values_read(x, "linalg.pinv with a tolerance")
+        values_read((x, atol, rtol, rcond), "linalg.pinv with a tolerance")
     if atol is not None and a.size:  # the op cuts relative to the largest singular value
         largest = np.linalg.svd(a, compute_uv=False).max(-1, initial=0.0)
         relative = np.maximum(_value(relative), _value(atol) / np.where(largest == 0, 1.0, largest))
@@ -268,7 +269,7 @@ def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
     >>> torch.linalg.lstsq(torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0], [3.0]])).solution
     tensor([[2.0000]])
     """
-    values_read(A, "linalg.lstsq")
+    values_read((A, B), "linalg.lstsq")
     x = _matrix(A, "lstsq", prefix="torch.linalg.")
     if driver is not None and driver not in _DRIVERS:
         raise RuntimeError("torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss)")
@@ -305,7 +306,7 @@ def matrix_rank(
     """The number of singular values that are not negligible."""
     if out is not None:
         return into(out, matrix_rank(A, tol=tol, atol=atol, rtol=rtol, hermitian=hermitian), "matrix_rank")
-    values_read(A, "linalg.matrix_rank")
+    values_read((A, tol, atol, rtol), "linalg.matrix_rank")
     a = _matrix(A, "matrix_rank", hermitian)._array
     s = np.abs(np.linalg.eigvalsh(a)) if hermitian else np.linalg.svd(a, compute_uv=False)
     cut = _cut(s, a, atol, rtol) if tol is None else np.asarray(_value(tol))[..., None]

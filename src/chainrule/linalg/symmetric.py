@@ -60,7 +60,7 @@ def ldl_solve(LD: Any, pivots: Any, B: Any, *, hermitian: bool = False, out: Any
     """The solution of A X = B from A's ``ldl_factor``."""
     if out is not None:
         return into(out, ldl_solve(LD, pivots, B, hermitian=hermitian), "ldl_solve")
-    values_read(LD, "linalg.ldl_solve")
+    values_read((LD, pivots), "linalg.ldl_solve")
     a = check_matrix(LD, "ldl_solve", True)._array
     whole = wrap(np.stack([_rebuilt(m, p) for m, p in zip(a.reshape(-1, *a.shape[-2:]),
                                                           pivots._array.reshape(-1, a.shape[-1]), strict=True)])

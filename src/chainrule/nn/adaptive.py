@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.live import values_read
 from ..core.variable import wrap
 from ..errors import ShapeError, message
 from ..ops import join
@@ -99,6 +100,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             raise ShapeError("0D or 1D target tensor expected, multi-target not supported")
         batched = target_.dim() > 0
         x = input_ if batched else input_.unsqueeze(0)
+        values_read(target_, "AdaptiveLogSoftmaxWithLoss")
         target = np.atleast_1d(target_._array)
         if target.size and not (target.min() >= 0 and target.max() < self.n_classes):
             raise ShapeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..composites.normalisation import *  # noqa: F403
 from ..composites.pooling import *  # noqa: F403
 from ..composites.resampling import *  # noqa: F403
 from ..composites.sampling import *  # noqa: F403
+from ..core.live import memory_read, values_read
 from ..core.variable import Variable, wrap
 from ..errors import DtypeError, IndexOutOfRange, ShapeError, message
 from ..functions.activation import (  # noqa: F401
@@ -183,14 +185,16 @@ def embedding(
     if not scale_grad_by_freq or not index.size:
         return out
     # The value stays, the gradient is divided by how often the row is used.
-    times = np.bincount(index.ravel(), minlength=rows)[index].astype(table.dtype)
+    ones = wrap(np.ones((index.size, 1), table.dtype))
+    times = embedding_ops.add_rows(ones, input.reshape(-1), rows=rows)
     kept = out.detach()
-    return kept + (out - kept) / wrap(times[..., None])
+    return kept + (out - kept) / embedding_ops.embedding(times, input, padding_idx=None)
 
 
 def _renorm(weight: Any, index: Any, max_norm: float, norm_type: float) -> None:
     from ..core import inplace
 
+    memory_read("embedding with max_norm")
     table = weight._array
     used = np.unique(index)
     norms = np.linalg.norm(table[used], ord=norm_type, axis=1)
@@ -211,6 +215,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     if index.size and index.min() < 0:
         raise DtypeError(message("Class values must be non-negative.", f"the smallest is {index.min()}"))
     if num_classes == -1:
+        values_read(tensor, "one_hot without num_classes")
         num_classes = int(index.max()) + 1
     elif index.size and index.max() >= num_classes:
         raise DtypeError(message("Class values must be smaller than num_classes.", f"the largest is {index.max()}"))
@@ -337,6 +342,11 @@ def embedding_bag(
     padding_idx: int | None = None,
 ) -> Any:
     """Sum, mean or maximum of the rows of each bag: rows of a (B, N) input, or 1-d input cut at ``offsets``."""
+    from ..functions.scattering import scatter_reduce
+    from ..functions.statistics import searchsorted
+    from ..ops.compare import where
+    from ..ops.layout import cast
+
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum, mean or max")
     index = input._array
@@ -346,13 +356,23 @@ def embedding_bag(
                 "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of "
                 "fixed length sequences."
             )
-        bags, bag = index.shape[0], np.repeat(np.arange(index.shape[0]), index.shape[1])
+        bags, bag = index.shape[0], wrap(np.repeat(np.arange(index.shape[0]), index.shape[1]))
     elif index.ndim == 1:
         if offsets is None:
             raise ValueError("offsets has to be a 1D Tensor but got None")
-        starts = offsets._array[:-1] if include_last_offset else offsets._array
+        first, last = (offsets._array[0], offsets._array[-1]) if offsets._array.size else (0, 0)
+        if first != 0:
+            raise IndexOutOfRange(
+                "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "
+                f"However, got {first}"
+            )
+        if last > len(index):
+            raise IndexOutOfRange(
+                f"offsets[-1] can not be greater than input's length {len(index)} but got offsets[-1] of {last}"
+            )
+        starts = offsets[:-1] if include_last_offset else offsets
         bags = len(starts)
-        bag = np.searchsorted(starts, np.arange(len(index)), side="right") - 1
+        bag = searchsorted(starts, np.arange(len(index)), right=True) - 1
     else:
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {index.ndim}")
     if per_sample_weights is not None and mode != "sum":
@@ -361,25 +381,21 @@ def embedding_bag(
             f"(got mode='{mode}'). Please open a feature request on GitHub."
         )
     flat = input.reshape(-1)
-    if padding_idx is not None:
-        keep = np.flatnonzero(flat._array != padding_idx % weight._array.shape[0])
-        flat, bag = flat[wrap(keep)], bag[keep]
-        if per_sample_weights is not None:
-            per_sample_weights = per_sample_weights.reshape(-1)[wrap(keep)]
     rows = embedding(flat, weight, None, max_norm, norm_type)
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.reshape(-1, 1)
-    if mode == "max":
-        zeros = wrap(np.zeros(weight._array.shape[1], weight._array.dtype))
-        parts = [rows[wrap(np.flatnonzero(bag == b))].amax(0) if (bag == b).any() else zeros for b in range(bags)]
-        from ..ops.join import stack
-
-        return stack(*parts, dim=0)
-    total = embedding_ops.add_rows(rows, wrap(bag), rows=bags)
+    kept = wrap(np.ones((index.size, 1), bool))
+    if padding_idx is not None:
+        kept = (flat != padding_idx % weight._array.shape[0]).unsqueeze(1)
+        rows = where(kept, rows, -math.inf if mode == "max" else 0.0)
     if mode == "sum":
-        return total
-    counts = np.maximum(np.bincount(bag, minlength=bags), 1).astype(weight._array.dtype)
-    return total / wrap(counts[:, None])
+        return embedding_ops.add_rows(rows, bag, rows=bags)
+    counts = embedding_ops.add_rows(cast(kept, dtype=weight._array.dtype), bag, rows=bags)
+    if mode == "max":
+        bases = wrap(np.full((bags, weight._array.shape[1]), -np.inf, weight._array.dtype))
+        most = scatter_reduce(bases, 0, bag.unsqueeze(1).expand_as(rows), rows, "amax")
+        return where(counts > 0, most, 0.0)
+    return embedding_ops.add_rows(rows, bag, rows=bags) / where(counts > 0, counts, 1.0)
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core import dtypes
+from ...core.live import values_read
 from ...core.variable import Variable, wrap
 from ...errors import ShapeError, message
 from ...ops import join, layout
@@ -77,6 +78,7 @@ for _name, _dtype in (
 
 def invert_permutation(permutation: Any) -> Any:
     """The permutation that undoes ``permutation``; None of None."""
+    values_read(permutation, "invert_permutation")
     return None if permutation is None else wrap(np.argsort(permutation._array))
 
 
@@ -93,6 +95,7 @@ def pack_padded_sequence(
     Raises:
         RuntimeError: for a length of 0, or lengths that do not decrease though ``enforce_sorted``.
     """
+    values_read(lengths, "pack_padded_sequence with lengths in a tensor")
     sizes = np.asarray(lengths._array if isinstance(lengths, Variable) else lengths, np.int64)
     x = layout.permute(input, dims=(1, 0, *range(2, input._array.ndim))) if batch_first else input
     if sizes.shape != (x._array.shape[1],):
@@ -134,6 +137,7 @@ def pad_packed_sequence(
     """The padded sequences (T, N, …) of a packed one, and their lengths."""
     from ...ops.pad import add_axis
 
+    values_read((sequence.batch_sizes, sequence.unsorted_indices), "pad_packed_sequence")
     counts = sequence.batch_sizes._array
     t, n = len(counts), int(counts[0])
     if total_length is not None:
@@ -168,6 +172,7 @@ def mask_of(lengths: Any) -> Any:
 
 def repack(x: Any, like: PackedSequence) -> PackedSequence:
     """Padded, sorted sequences (T, N, …) packed as ``like`` is."""
+    values_read(like.batch_sizes, "packed sequences")
     t, n = x._array.shape[:2]
     flat = layout.reshape(x, shape=(t * n, *x._array.shape[2:]))
     return like._replace(data=take_axis(flat, wrap(_places(like.batch_sizes._array, n)), dim=0))
@@ -207,6 +212,7 @@ def pad_sequence(
 
 def unpad_sequence(padded_sequences: Any, lengths: Any, batch_first: bool = False) -> list[Any]:
     """The tensors (Lᵢ, …) that ``pad_sequence`` put together."""
+    values_read(lengths, "unpad_sequence")
     x = padded_sequences
     if not batch_first:
         x = layout.permute(x, dims=(1, 0, *range(2, x._array.ndim)))
