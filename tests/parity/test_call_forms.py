@@ -88,6 +88,8 @@ x.clone().lerp_(y,.5) | x.clone().cumsum_(0) | x.clone().tril_() | x.clone().tri
 x.clone().transpose_(0,1).shape | x.clone().swapaxes_(0,1).shape | x.clone().index_copy_(0,T.tensor([1]),y[:1])
 x.clone().index_put_((T.tensor([0]),),T.tensor(9.))
 x.clone().index_put_((T.tensor([0,0]),),T.tensor(1.),accumulate=True)
+x.index_put((T.tensor(1),T.tensor([0,2])),T.tensor(5.))
+x.index_put((T.tensor(1),),T.tensor(5.))
 x.clone().put_(T.tensor([0]),T.tensor([9.])) | x.clone().masked_scatter_(b,y)
 x.clone().scatter_reduce_(0,T.tensor([[0,0,1]]),y,'amax') | x.clone().fill_diagonal_(0) | x.clone().logit_(0.1)
 x.clone().nan_to_num_() | x.clone().copysign_(y) | x.clone().fmod_(2) | x.clone().hypot_(y)

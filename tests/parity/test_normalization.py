@@ -136,6 +136,10 @@ def test_embeddings():
 
         compare(rows, [table], f"rows, {mode} {padding}")
         compare(cut, [table], f"offsets, {mode} {padding}")
+    for bad, message in (([1, 3], r"offsets\[0\] has to be 0"), ([0, 13], r"offsets\[-1\] can not be greater")):
+        for lib in (torch, chainrule):
+            with pytest.raises(RuntimeError, match=message):
+                lib.nn.functional.embedding_bag(lib.tensor(index.ravel()), lib.tensor(table), lib.tensor(bad))
 
 
 @pytest.mark.parametrize(

@@ -362,12 +362,12 @@ def embedding_bag(
             raise ValueError("offsets has to be a 1D Tensor but got None")
         first, last = (offsets._array[0], offsets._array[-1]) if offsets._array.size else (0, 0)
         if first != 0:
-            raise IndexOutOfRange(
+            raise ShapeError(
                 "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "
                 f"However, got {first}"
             )
         if last > len(index):
-            raise IndexOutOfRange(
+            raise ShapeError(
                 f"offsets[-1] can not be greater than input's length {len(index)} but got offsets[-1] of {last}"
             )
         starts = offsets[:-1] if include_last_offset else offsets
