@@ -4,6 +4,8 @@ What Python sees of a value would be frozen in the recording. Such a call is eit
 refused; unless its values are the function's own, made of nothing that could differ in the next run.
 """
 
+from collections import deque
+
 import numpy as np
 import pytest
 
@@ -117,6 +119,10 @@ x y | torch.searchsorted(x, y, sorter=x.argsort(1))
 x y | torch.isin(x.long(), y.long(), invert=True)
 order | torch.unravel_index(order, (2, 2))
 x | torch.asarray(x, copy=True)
+x | F.leaky_relu(x * 1, 0.2, inplace=True)
+x | F.silu(x * 1, inplace=True)
+x y | (x * y).sin_(), (x * y).pow_(2), (x * 1).mul_(y)
+x y | (x * y).relu_().add_(1).square_()
 zeros y | F.cosine_similarity(zeros, y)
 x y least | F.gaussian_nll_loss(x, y, least)
 x words | F.embedding(words, x, scale_grad_by_freq=True)
@@ -219,6 +225,14 @@ def test_refused(names, expression):
     f(*given(names, 0))
     with pytest.raises(CompileError, match=r"^compile: "):
         torch.compile(f)(*given(names, 0))
+
+
+def test_tuples_of_tensors_in_a_deque():
+    memory = deque([(torch.ones(2), torch.zeros(2))])
+    f = torch.compile(lambda x: x + memory[0][0])
+    assert f(torch.ones(2)).tolist() == [2.0, 2.0]
+    memory[0] = (torch.ones(2) * 2, torch.zeros(2))
+    assert f(torch.ones(2)).tolist() == [3.0, 3.0]
 
 
 def test_values_from_outside_are_not_the_functions_own():

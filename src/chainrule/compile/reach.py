@@ -33,9 +33,11 @@ def same(now: Any, then: Any) -> bool:
     """Equality for plain Python values; anything else is the same only if it is the same object."""
     if now is then:
         return True
-    if type(now) is not type(then) or not isinstance(now, (*_ATOMS, tuple, frozenset)):
+    if type(now) is not type(then):
         return False
-    return now == then or (now != now and then != then)
+    if isinstance(now, tuple):
+        return len(now) == len(then) and all(map(same, now, then))
+    return isinstance(now, (*_ATOMS, frozenset)) and (now == then or (now != now and then != then))
 
 
 _EMPTY = object()

@@ -406,6 +406,9 @@ def _copied(x: Any, root: Any, copies: dict[int, Any]) -> Any:
     if isinstance(x, ARRAY) and owner(x) is root:
         if id(x) not in copies:
             copies[id(x)] = x.copy()
+            kept = getattr(state.recorder, "kept", None)
+            if kept is not None:
+                kept(x, copies[id(x)])
         return copies[id(x)]
     return x
 

@@ -155,6 +155,10 @@ class Recorder:
         place, module = self.at if self.at is not None else self._here()
         self.program.instrs.append(Instr(op, args, dict(params), outs, place, module))
 
+    def kept(self, array: Any, copy: Any) -> None:
+        """``copy`` holds what the array holds now, which is about to be written."""
+        self._set(copy, self.value(array))
+
     def copied(self, tensor: Any, of: Any) -> None:
         """``tensor`` is a copy of a part of ``of`` that would be a view of it without tracing: x[i], i a tensor."""
         self._copies[id(owner(tensor._array))] = (tensor._array, of)
