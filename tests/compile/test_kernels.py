@@ -45,6 +45,10 @@ def test_products_in_every_layout(m, k, n, dtype, layout):
         (3, 260, 300),
         (16, 512, 300),
         (30, 250, 301),
+        (300, 1, 301),
+        (2, 1, 33_000),
+        (301, 5, 257),
+        (330, 17, 257),
     ],
 )
 @pytest.mark.parametrize("batch", [(), (2,)])

@@ -11,6 +11,10 @@ __all__ = ["Blocks", "panel_bytes"]
 
 A_BYTES = 260 * 1024
 """A block of A lives in the second-level cache, which has 512 KB or more."""
+RESULT_BYTES = 256 * 1024
+"""A result from this size on does not stay in the second-level cache."""
+B_BYTES = 512 * 1024
+"""A packed B up to this size may be read again for every few rows."""
 
 
 def panel_bytes() -> int:
@@ -25,6 +29,8 @@ class Blocks(MicroKernel):
     b_param: int
     by_panel = True
     """Each panel of B is packed just before it is used, and is still in the first-level cache then."""
+    strip = 0
+    """Rows of the result that are made before the next ones, panel by panel; 0: all of a block."""
 
     def choose_packed(self) -> None:
         """B is packed already: whole panels, one block of k."""
@@ -58,12 +64,15 @@ class Blocks(MicroKernel):
         even = [n for n in range(blocks, blocks + 3) if self.k % (4 * n) == 0]
         step = self.k // even[0] if even else min(self.k, -(-self.k // (4 * blocks)) * 4)
         self.k_blocks = [(k0, min(step, self.k - k0)) for k0 in range(0, self.k, step)]
+        by_rows = self.by_rows()
+        unit = self.choose_strip() if by_rows else self.mr
         self.rows = self.m  # rows of A in a block
         if self.packs_a:
-            most = max(1, A_BYTES // (step * size * self.mr)) * self.mr
+            most = max(1, A_BYTES // (step * size * unit)) * unit
             parts = -(-self.m // most)
-            self.rows = min(self.m, -(-self.m // (parts * self.mr)) * self.mr)
-        self.by_panel = self.rows == self.m and not (shared and len(self.k_blocks) == 1)
+            self.rows = min(self.m, -(-self.m // (parts * unit)) * unit)
+        self.strip = unit if by_rows else 0
+        self.by_panel = self.rows == self.m and not (by_rows or (shared and len(self.k_blocks) == 1))
         panels = -(-self.vectors // self.nv)
         if self.by_panel:
             panels = max(self.together(count) for _, count, _ in self.runs())
@@ -73,6 +82,29 @@ class Blocks(MicroKernel):
             self.packed_a = self.reserve((-(-self.rows // self.mr) * self.mr) * step + lanes)
         if len(self.k_blocks) > 1:
             self.partial = self.reserve(self.m * self.vectors * lanes)
+
+    def by_rows(self) -> bool:
+        """Whether the result is made a few whole rows at a time, which the processor fetches ahead. Down a panel every
+        row is another page: that costs where the work on the result reads an array of its size (a weight's gradient
+        with the update inside), and where there is little else to do."""
+        size = SIZE[self.kind]
+        if len(self.k_blocks) > 1 or self.m * self.n * size < RESULT_BYTES or self.k * self.n * size > B_BYTES:
+            return False
+        if self.n < 4 * self.lanes or self.m < (2 if self.k == 1 else 48):
+            return False
+        read = [self.operands[n] for n in self.read_of.values()]
+        return self.k <= 64 or any(o.n == 1 and o.rows[-1] for o in read)
+
+    def choose_strip(self) -> int:
+        """Tile and packing of a product that is made by rows, and how many at a time: those of a tile, or of two that
+        share a panel of B."""
+        if self.k == 1:
+            self.mr, self.nv = 1, 4
+            self.packs_a, self.packs_b = False, self.b_n != 1
+            return 1
+        self.mr, self.nv = large_tile(self.m, native.vector_registers())
+        self.packs_a, self.packs_b = self.a_k != 1, True
+        return self.mr if self.k < 16 or self.mr > 6 else 2 * self.mr
 
     def reserve(self, entries: int) -> int:
         """Scratch memory; the number of its pointer."""
@@ -111,17 +143,33 @@ class Blocks(MicroKernel):
     def emit_rows(self, a: str, b: str, k0: str, kc: int, first: str, last: str) -> None:
         """All rows of the result for one block of k, a block of rows at a time."""
         a = self.near(a, self.kind, 0, [(k0, self.a_k)])
-        if not self.packs_a:
-            self.emit_panels(a, b, "0", self.m, kc, first, last)
-            return
-        whole, rest = divmod(self.m, self.rows)
-        with self.loop(whole * self.rows, self.rows) as i:
-            self.pack_a(self.near(a, self.kind, 0, [(i, self.a_m)]), self.rows, kc, self.m - (whole - 1) * self.rows)
-            self.emit_panels(f"%p{self.packed_a}", b, i, self.rows, kc, first, last)
-        if rest:
-            i = str(whole * self.rows)
-            self.pack_a(self.near(a, self.kind, 0, [(i, self.a_m)]), rest, kc, rest)
-            self.emit_panels(f"%p{self.packed_a}", b, i, rest, kc, first, last)
+        whole = self.m // self.rows * self.rows
+        with self.loop(whole, self.rows) as i:
+            self.emit_row_block(a, b, i, self.rows, self.m - whole + self.rows, kc, first, last)
+        if whole < self.m:
+            self.emit_row_block(a, b, str(whole), self.m - whole, self.m - whole, kc, first, last)
+
+    def emit_row_block(
+        self, a: str, b: str, i: str, rows: int, below: int, kc: int, first: str, last: str
+    ) -> None:  # fmt: skip
+        """Rows i … of the result, a strip at a time; ``below`` rows of A are there to be read."""
+        a = self.near(a, self.kind, 0, [(i, self.a_m)])
+        if self.packs_a:
+            self.pack_a(a, rows, kc, below)
+            a = f"%p{self.packed_a}"
+        a_step = kc if self.packs_a else self.a_m
+
+        def strip(y: str, count: int) -> None:
+            start = self.offset([(i, 1), (y, 1)])
+            self.emit_panels(self.near(a, self.kind, 0, [(y, a_step)]), b, start, count, kc, first, last)
+
+        some = self.strip or rows
+        whole = rows // some * some
+        if whole:
+            with self.loop(whole, some) as y:
+                strip(y, some)
+        if whole < rows:
+            strip(str(whole), rows - whole)
 
     def emit_panels(self, a: str, b: str, i0: str, rows: int, kc: int, first: str, last: str) -> None:
         """``rows`` rows of the result from row i0 on, panel by panel."""
