@@ -137,7 +137,7 @@ def lstm(*inputs, reverse):
     states[0, :k], states[:-1, k : k + width], states[-1, k:] = h0.T, x.transpose(0, 2, 1), 0
     states[:-1, k + width :] = 1
     acts, tanh_c, pair = np.empty((t + 1, 5, k, n), x.dtype), np.empty((t, k, n), x.dtype), np.empty((2, k, n), x.dtype)
-    acts[0, 4] = c0.T
+    acts[0, 4], acts[-1, :4] = c0.T, 0  # the last has a cell state only
     first, second = pair
     one = np.ones((), x.dtype)
     z = acts[:-1, :4].reshape(t, 4 * k, n)  # a view: its axes lie one in the other
