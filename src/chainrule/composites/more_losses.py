@@ -113,7 +113,7 @@ def gaussian_nll_loss(
     reduction = reduction_of(reduction)
     # As PyTorch: the floor changes the value, not the gradient.
     value = values_of(var)
-    var = var + where(value < eps, eps - value, 0.0)
+    var = var + layout.cast(where(value < eps, eps - value, 0.0), dtype=var._array.dtype)
     d = input - target
     losses = 0.5 * (log(var) + d * d / var)
     if full:
