@@ -13,30 +13,23 @@ import llvmlite.binding as llvm
 from chainrule.compile import entry, native
 
 
-def _machine():
-    features = llvm.get_host_cpu_features()
-    flat = features.flatten() + (",-prefer-256-bit" if features.get("avx512f") else "")
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=flat, opt=0, reloc="pic", codemodel="jitdefault", jit=True
-    )
-
-
 @functools.cache
 def _shared_machine():
     native.target_machine()  # LLVM is ready from here on
     # FastISel, which only this generator uses, takes a float's load into a blend that reads 16 bytes.
     llvm.set_option("", "-fast-isel=false")
-    return _machine()
+    return native.new_machine(opt=0)
 
 
+@functools.lru_cache(maxsize=128)
 def load(text):
-    """``native.load`` without optimisation and without caches."""
+    """``native.load`` without optimisation; the last modules stay, since tests compile the same one again and again."""
     machine = _shared_machine()
     native._offer_scipy(text)
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = llvm.get_default_triple(), str(machine.target_data)
     module.verify()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), native.new_machine(opt=0))
     engine.add_object_file(llvm.ObjectFileRef.from_data(machine.emit_object(module)))
     engine.finalize_object()
     return native.Library(engine, text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import os
 import platform
@@ -40,13 +41,17 @@ def cache_dir() -> Path | None:
     return (Path(base) if base else Path.home() / ".cache") / "chainrule"
 
 
-def _new_machine() -> Any:
-    features = llvm.get_host_cpu_features()
-    flat = features.flatten()
-    if features.get("avx512f"):
-        flat += ",-prefer-256-bit"
+@functools.cache
+def _features() -> Any:
+    """What this processor has, by LLVM's names: asked once, since LLVM goes through all there are."""
+    return llvm.get_host_cpu_features()
+
+
+def new_machine(opt: int = 2) -> Any:
+    """A code generator for this processor."""
+    flat = _features().flatten() + (",-prefer-256-bit" if _features().get("avx512f") else "")
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=flat, opt=2, reloc="pic", codemodel="jitdefault", jit=True
+        cpu=llvm.get_host_cpu_name(), features=flat, opt=opt, reloc="pic", codemodel="jitdefault", jit=True
     )
 
 
@@ -57,13 +62,13 @@ def target_machine() -> Any:
         if _machine is None:
             llvm.initialize_native_target()
             llvm.initialize_native_asmprinter()
-            _machine = _new_machine()
+            _machine = new_machine()
         return _machine
 
 
 def vector_bytes() -> int:
     """Width of the vector registers in bytes."""
-    features = llvm.get_host_cpu_features()
+    features = _features()
     if features.get("avx512f") and features.get("avx512vl") and features.get("avx512dq") and features.get("avx512bw"):
         return 64
     return 32 if features.get("avx2") else 16
@@ -111,7 +116,7 @@ def _optimised(text: str) -> Any:
 
 
 def _key(text: str) -> str:
-    cpu = f"{platform.machine()} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    cpu = f"{platform.machine()} {llvm.get_host_cpu_name()} {_features().flatten()}"
     stamp = f"{llvmlite.__version__}|{llvm.llvm_version_info}|{sys.byteorder}|{cpu}|"
     return hashlib.sha256((stamp + text).encode()).hexdigest()
 
@@ -208,7 +213,7 @@ def load(text: str) -> Library:
             with contextlib.suppress(OSError):
                 os.utime(path)  # type: ignore[arg-type]  # used now: the last to be removed
         # An engine owns its machine and frees it, so each needs one of its own.
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _new_machine())
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), new_machine())
         engine.add_object_file(llvm.ObjectFileRef.from_data(body))
         engine.finalize_object()
         library = _libraries[key] = Library(engine, text)
