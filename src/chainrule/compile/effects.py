@@ -130,15 +130,18 @@ def kept_tensor(recording: Recording, reach: Reach) -> None:
     Raises:
         CompileError: naming the container.
     """
-    if not survivors(recording):
-        return
-    gc.collect()
-    for a in survivors(recording):
-        for t in [x for x in gc.get_referrers(a) if isinstance(x, Variable)]:
-            for holder in gc.get_referrers(t):
-                name = "" if _local(holder) else _named(holder, t, reach)
-                if name:
-                    raise _kept(name, t)
+    if not _tensors(survivors(recording)):
+        return  # or they are an optimizer's own
+    gc.collect()  # takes longer than to compile a small step
+    for t in _tensors(survivors(recording)):
+        for holder in gc.get_referrers(t):
+            name = "" if _local(holder) else _named(holder, t, reach)
+            if name:
+                raise _kept(name, t)
+
+
+def _tensors(arrays: list[Any]) -> list[Any]:
+    return [x for x in gc.get_referrers(*arrays) if isinstance(x, Variable)]
 
 
 def _local(holder: Any) -> bool:

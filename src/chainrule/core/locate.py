@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import linecache
 import os
 import sys
@@ -76,11 +77,10 @@ def place_of(code: CodeType | None, lasti: int) -> Place | None:
         return None
     line = end_line = code.co_firstlineno
     column = end_column = None
-    for i, (ln, end, col, end_col) in enumerate(code.co_positions()):
-        if i == lasti // 2:
-            line, end_line = ln or line, end or ln or line
-            column, end_column = col, end_col
-            break
+    found = next(itertools.islice(code.co_positions(), lasti // 2, None), None)
+    if found is not None:
+        line, end_line = found[0] or line, found[1] or found[0] or line
+        column, end_column = found[2:]
     return Place(code.co_filename, code.co_qualname, line, end_line, column, end_column)
 
 
