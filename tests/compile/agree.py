@@ -18,10 +18,10 @@ from ml_dtypes import bfloat16
 from tests.compile.generate import function, smaller
 from tests.compile.guarded import Guarded
 from tests.compile.programs import record
-from tests.compile.quick import quickly
+from tests.compile.quick import as_users_have_it, quickly
 
 import chainrule as torch
-from chainrule.compile import link, passes
+from chainrule.compile import link, native, passes
 from chainrule.core.variable import wrap
 from chainrule.errors import ChainruleError
 from chainrule.graph.program import Value
@@ -56,6 +56,8 @@ class Found:
     """How often each kind of step was used."""
     ops: set = field(default_factory=set)
     """The registry's ops in the recorded program."""
+    optimised: int = 0
+    """How many programs were compiled as users compile them, too."""
     factor: float = 0.0
     """The largest error beside eager's own (or what rounding does to it), plus one rounding."""
     relative: float = 0.0
@@ -88,7 +90,11 @@ def run_case(case, found=None, fuse=(True, False), optimised=False):
             for k, g in enumerate(got):
                 yardstick.compare(k, g, found, f"result {k}, {'fused' if fused else 'unfused'}")
         if optimised:
-            again = run_step(link.Step(lowered, fuse=fused, guard=64, checks=checks), arrays, updated, True)
+            before = sum(native.stats.values())
+            with as_users_have_it():
+                step = link.Step(lowered, fuse=fused, guard=64, checks=checks)
+            found.optimised += sum(native.stats.values()) - before
+            again = run_step(step, arrays, updated, True)
             for k, (a, b) in enumerate(zip(got, again, strict=True)):
                 if a.tobytes() != b.tobytes() and not _same_but_nan(a, b):
                     raise Mismatch(f"result {k}: LLVM's optimisation changes bits: {a} and {b}")

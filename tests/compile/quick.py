@@ -35,13 +35,25 @@ def load(text):
     return native.Library(engine, text)
 
 
+_USERS = native.load
+
+
 @contextlib.contextmanager
-def quickly():
-    """Steps that are linked inside are compiled without optimisation; what all steps share is as users have it."""
-    entry.library()
+def _loading(way):
     kept = native.load
-    native.load = load
+    native.load = way
     try:
         yield
     finally:
         native.load = kept
+
+
+def quickly():
+    """Steps that are linked inside are compiled without optimisation; what all steps share is as users have it."""
+    entry.library()
+    return _loading(load)
+
+
+def as_users_have_it():
+    """Steps that are linked inside are compiled with optimisation, also where ``quickly`` is around."""
+    return _loading(_USERS)

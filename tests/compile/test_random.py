@@ -75,6 +75,7 @@ def test_random_programs(number, record_property):
 
     check()
     assert len(block.seen) >= GRAPHS
+    assert block.found.optimised >= GRAPHS // 20
     block.report(record_property)
 
 
