@@ -4,6 +4,7 @@ What Python sees of a value would be frozen in the recording. Such a call is eit
 refused; unless its values are the function's own, made of nothing that could differ in the next run.
 """
 
+import copy
 from collections import deque
 
 import numpy as np
@@ -250,3 +251,53 @@ def test_values_from_outside_are_not_the_functions_own():
     ):  # fmt: skip
         with pytest.raises(CompileError, match=r"called item\(\)"):
             torch.compile(f)(torch.ones(2))
+
+
+def _averaged(update):
+    torch.manual_seed(0)
+    model = nn.Linear(2, 1)
+    average = copy.deepcopy(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+
+    def step(x):
+        optimizer.zero_grad()
+        loss = model(x).pow(2).mean()
+        loss.backward()
+        optimizer.step()
+        update(average, model)
+        return loss
+
+    return average, step
+
+
+def test_an_average_of_weights_by_data_goes_on_from_what_it_is():
+    def update(average, model):
+        for a, p in zip(average.parameters(), model.parameters(), strict=True):
+            a.data = a.data * 0.9 + p.data * 0.1
+
+    (eager, step), (mine, same) = _averaged(update), _averaged(update)
+    compiled = torch.compile(same)
+    for i in range(4):
+        x = torch.full((3, 2), 0.3 * (i + 1))
+        step(x)
+        compiled(x)
+        for a, b in zip(eager.parameters(), mine.parameters(), strict=True):
+            np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("of", [lambda w: w.detach(), lambda w: w.data])
+def test_detached_memory_follows_its_tensor(of):
+    w = torch.tensor([1.0, 2.0])
+    f = torch.compile(lambda x: x * of(w))
+    x = torch.ones(2)
+    assert f(x).tolist() == [1.0, 2.0]
+    w.data = torch.tensor([5.0, 6.0])
+    assert f(x).tolist() == [5.0, 6.0]
+
+
+def test_writes_without_an_op_are_refused_and_undone():
+    average, step = _averaged(lambda average, model: average.load_state_dict(model.state_dict()))
+    before = [p.tolist() for p in average.parameters()]
+    with pytest.raises(CompileError, match="writes to a tensor from outside without an op"):
+        torch.compile(step)(torch.ones(3, 2))
+    assert [p.tolist() for p in average.parameters()] == before

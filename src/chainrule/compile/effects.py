@@ -14,11 +14,12 @@ import numpy as np
 
 from ..core.variable import Variable
 from ..errors import message
+from ..graph.program import Program
 from .errors import CompileError
 from .reach import Reach
 from .recording import Recording, Snapshot
 
-__all__ = ["check_effects", "kept_tensor", "memory_given", "survivors"]
+__all__ = ["check_effects", "check_written", "kept_tensor", "memory_given", "survivors"]
 
 
 def check_effects(reach: Reach, snapshot: Snapshot, recording: Recording) -> None:
@@ -59,6 +60,28 @@ def check_effects(reach: Reach, snapshot: Snapshot, recording: Recording) -> Non
                 old = slots.get(p, {}).get(k)
                 if not isinstance(x, Variable) and (old is None or x != old[1]):
                     raise _changed(f"{type(o).__name__}.state[…][{k!r}]")
+
+
+def check_written(snapshot: Snapshot, program: Program, arguments: list[Any], leaves: list[Any]) -> None:
+    """Refuse what wrote to a tensor's memory without an op (``load_state_dict``, ``x.numpy()[0] = 1``).
+
+    Args:
+        arguments: the arrays of the program's inputs.
+
+    Raises:
+        CompileError: with the shape of the tensor.
+    """
+    memory = {**dict(zip(program.inputs, arguments, strict=True)), **program.constants}
+    written = [memory[m] for m, _ in program.updates if m in memory]
+    for t, array, content, *_ in snapshot.tensors:
+        if array.tobytes() == content.tobytes() or any(np.may_share_memory(array, w) for w in written):
+            continue
+        number = next((f"argument {i}" for i, x in enumerate(leaves) if t is x), "a tensor from outside")
+        raise CompileError(message(
+            f"compile: the function writes to {number} without an op, which the native code would not do again",
+            f"shape {tuple(array.shape)}: as load_state_dict or x.numpy()[...] = y do",
+            fix="Write x.copy_(y) under torch.no_grad(), or do it outside of the compiled function.",
+        ))  # fmt: skip
 
 
 def memory_given(snapshot: Snapshot, leaves: list[Any]) -> list[Any]:

@@ -21,7 +21,7 @@ from ..core.variable import Variable, wrap
 from ..errors import ChainruleError, message
 from ..graph.program import Program, Value
 from .arguments import objects_in, traced_argument
-from .effects import check_effects, kept_tensor, memory_given
+from .effects import check_effects, check_written, kept_tensor, memory_given
 from .errors import CompileError
 from .guards import Guards
 from .reach import Reach
@@ -110,6 +110,7 @@ class Variant:
         self.shared = _shared(program, recording.tensors, leaves)
         self.once = any(np.may_share_memory(t._array, a) for t in leaves for a in program.constants.values())
         check_effects(reach, snapshot, recording)
+        check_written(snapshot, program, [leaves[i]._array for i in self.inputs_at], leaves)
         self.program = program
         self.actions = recording.actions
         self.draws = {id(g): g for g, _ in snapshot.streams} if any(a[0] == "draw" for a in self.actions) else {}
@@ -131,6 +132,9 @@ class Variant:
         for held in (recording._outside, recording._kept, recording._values, recording._ends, recording._logged):
             held.clear()
         frozen = _frozen(program, tensors)
+        # x.data is a tensor of its own over x's memory: it is x that may be given other memory.
+        owners = {id(t._array): t for t in reach.tensors.values()}
+        tensors = {v: t if id(t) in number else owners.get(id(t._array), t) for v, t in tensors.items()}
         self.bound = [(v, t) for v, t in tensors.items() if v not in frozen and id(t) not in number]
         followed = {v for v, _ in (*self.grads_in, *self.leaf_memory)}
         self.bound = [(v, t) for v, t in self.bound if v not in followed]
