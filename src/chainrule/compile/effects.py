@@ -164,7 +164,8 @@ def kept_tensor(recording: Recording, reach: Reach) -> None:
 
 
 def _tensors(arrays: list[Any]) -> list[Any]:
-    return [x for x in gc.get_referrers(*arrays) if isinstance(x, Variable)]
+    """The tensors that have one of the arrays. (The search goes through all that Python knows, even for none.)"""
+    return [x for x in gc.get_referrers(*arrays) if isinstance(x, Variable)] if arrays else []
 
 
 def _local(holder: Any) -> bool:
