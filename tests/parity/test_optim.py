@@ -131,6 +131,38 @@ def test_state_dict_travels_both_ways(name):
     _assert_equal(ours2, theirs2, 1e-12, 1e-13)
 
 
+STATE = {"SGD": {"lr": 0.05, "momentum": 0.9}, "Adam": {"lr": 0.02, "amsgrad": True},
+         "RMSprop": {"lr": 0.02, "momentum": 0.9, "centered": True}}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(GRID))
+@pytest.mark.parametrize("how", ["data", "entry", "in place"])
+def test_state_that_is_replaced(name, how):
+    """Whatever is done to a tensor of the state, the next step goes on from there; small parameters and a large one."""
+    ours, theirs, opt, ref = _pair(name, STATE.get(name, {"lr": 0.02}), "float64")
+    for k, gradients in enumerate(_gradients(8, "float64")):
+        for p, q, g in zip(ours, theirs, gradients, strict=True):
+            p.grad, q.grad = cr.tensor(g), torch.tensor(g)
+        opt.step()
+        ref.step()
+        if k not in (2, 3):
+            continue
+        for i in (1, 3):
+            for key, old in ref.state[theirs[i]].items():
+                if old is None or key == "mu_product" or (how == "in place" and not old.ndim):
+                    continue  # parameters that are updated together count on one counter
+                new = old.numpy() * 0.5 if old.ndim else old.numpy() + 2.0
+                for state, make in ((opt.state[ours[i]], cr.tensor), (ref.state[theirs[i]], torch.tensor)):
+                    other = make(new).to(state[key].dtype)
+                    if how == "data":
+                        state[key].data = other
+                    elif how == "entry":
+                        state[key] = other
+                    else:
+                        state[key].copy_(other)
+    _assert_equal(ours, theirs, 1e-11, 1e-12)
+
+
 def test_groups_and_changed_options():
     ours, theirs, *_ = _pair("SGD", {"lr": 0.1}, "float64")
     kinds = [{"lr": 0.1, "momentum": 0.5}, {"weight_decay": 0.1}]

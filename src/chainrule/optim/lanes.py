@@ -10,7 +10,8 @@ While a program is traced, or with ``differentiable=True``, the same formula run
 
 from __future__ import annotations
 
-from operator import attrgetter, is_
+from itertools import chain
+from operator import attrgetter, is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class Lane:
     ``aux`` holds what is one number for the whole lane ("step"); ``count`` is the number of updates, this one included.
     """
 
-    __slots__ = ("group", "ps", "arrays", "roots", "dicts", "names", "owned", "slots", "aux", "count", "p", "g",
+    __slots__ = ("group", "ps", "arrays", "roots", "dicts", "look", "single", "owned", "slots", "aux", "count", "p", "g",
                  "back", "pieces", "numbers", "seen")  # fmt: skip
 
     group: dict[str, Any]
@@ -56,8 +57,11 @@ class Lane:
     arrays: list[Any]
     roots: list[Any]
     dicts: list[dict[str, Any]]
-    names: tuple[str, ...]
+    look: Any
+    """Takes a parameter's tensors out of its state: a tuple of them, or with ``single`` the only one."""
+    single: bool
     owned: list[Any]
+    """The arrays of the state's tensors."""
     slots: list[Any]
     aux: dict[str, Any]
     count: int
@@ -69,17 +73,21 @@ class Lane:
     seen: tuple[float, ...]
 
     def valid(self, states: Any) -> bool:
-        """Whether parameters and state are still the objects that this lane was made of."""
+        """Whether parameters and state still have the memory that this lane works on."""
+        # Asked before every step, so the loops are those of map and all.
         if not all(map(is_, map(_array_of, self.ps), self.arrays)):
             return False
-        names = self.names
-        for p, d, own in zip(self.ps, self.dicts, self.owned):
-            if states.get(p) is not d:
-                return False
-            for name, t in zip(names, own):
-                if d.get(name) is not t:
-                    return False
-        return True
+        if not all(map(is_, map(states.get, self.ps), self.dicts)):
+            return False
+        try:
+            return all(map(is_, map(_array_of, self.kept()), self.owned))
+        except (KeyError, AttributeError):  # an entry is gone, or no tensor any longer
+            return False
+
+    def kept(self) -> Any:
+        """The state's tensors, parameter by parameter."""
+        found = map(self.look, self.dicts) if self.look else ()
+        return found if self.single else chain.from_iterable(found)
 
 
 class RuleOptimizer(Optimizer):
@@ -242,8 +250,9 @@ class RuleOptimizer(Optimizer):
                     view[...] = t._array
                 d[name] = wrap(view)
             lane.slots.append(flat)
-        lane.names = (*lane.aux, *names)
-        lane.owned = [tuple(d[name] for name in lane.names) for d in lane.dicts] if lane.names else [()] * len(lane.ps)
+        every = (*lane.aux, *names)
+        lane.look, lane.single = itemgetter(*every) if every else None, len(every) == 1
+        lane.owned = [t._array for t in lane.kept()]
         lane.numbers, lane.seen = [], ()
         return lane
 
