@@ -266,3 +266,59 @@ def test_pooling(spatial, settings):
             return [*out, *torch.autograd.grad(total, x)]
 
     native(f, x, exact=False)
+
+
+@pytest.mark.parametrize(
+    "later", [lambda t: t[:, 1:].reshape(-1), lambda t: t[:, 1:].flatten(), lambda t: t.T.flatten()]
+)
+def test_targets_that_are_copied_from_a_part_of_an_argument(later):
+    """The usual step of a language model: the next token is the target."""
+    table = torch.tensor(normal(7, 6))
+    head = torch.tensor(normal(6, 7), requires_grad=True)
+
+    def step(tokens):
+        head.grad = None
+        targets = later(tokens)
+        logits = F.embedding(targets, table) @ head
+        loss = F.cross_entropy(logits, targets) + logits.gather(1, targets[:, None]).mean()
+        loss.backward()
+        return loss.detach()
+
+    compiled = torch.compile(step)
+    for seed in range(3):
+        tokens = torch.tensor(np.random.default_rng(seed).integers(0, 7, (3, 5)))
+        expected, gradient = step(tokens).item(), head.grad.numpy().copy()
+        np.testing.assert_allclose(compiled(tokens).item(), expected, rtol=1e-5)
+        np.testing.assert_allclose(head.grad.numpy(), gradient, rtol=1e-4, atol=1e-6)
+    tokens[1, 2] = 7
+    for run_step in (step, compiled):
+        with pytest.raises(IndexError):
+            run_step(tokens)
+
+
+def test_ignored_targets_made_inside_of_logits_that_were_flattened():
+    layer = torch.nn.Linear(3, 5)
+    x, mask = torch.tensor(normal(2, 4, 3)), torch.tensor([1, 0, 1, 1, 0, 1, 1, 1]) > 0
+
+    def step(t):
+        layer.zero_grad()
+        loss = F.cross_entropy(layer(x).view(-1, 5), t.masked_fill(~mask, -100))
+        loss.backward()
+        return loss.detach()
+
+    t = torch.arange(8) % 5
+    expected, gradients = step(t).item(), [p.grad.numpy().copy() for p in layer.parameters()]
+    np.testing.assert_allclose(torch.compile(step)(t).item(), expected, rtol=1e-6)
+    for p, g in zip(layer.parameters(), gradients, strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), g, rtol=1e-5, atol=1e-7)
+
+
+def test_one_hot_in_a_loop_whose_rows_are_split_further():
+    p, t = torch.tensor(normal(8, 5)), torch.arange(8) % 5
+
+    def f(p, t):
+        y = p - F.one_hot(t, 5)
+        return y.view(2, 4, 5).sum((0, 1)), y
+
+    for got, expected in zip(torch.compile(f)(p, t), f(p, t), strict=True):
+        np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-6, atol=1e-6)

@@ -310,12 +310,17 @@ def target_rows(step: Step, address: Callable[[str], int]) -> list[Any]:
     checks = [check for check in step.checks if 0 not in check.target.shape]
     rows = np.zeros((len(checks), 11), np.int64)
     listed: list[Any] = []
+    made = {o: instr for instr in step.program.instrs for o in instr.outs}
     for row, check in zip(rows, checks, strict=True):
-        root, offset, strides = step.storage.refs[check.target]
-        size = check.target.dtype.itemsize
-        scan = address(f"scan.{check.target.dtype.name}")
+        target = check.target
+        root, offset, strides = step.storage.refs[target]
+        while root in made:  # a view that had to be copied (x[:, 1:].flatten()): what it is copied from
+            target = made[root].args[0]
+            root, offset, strides = step.storage.refs[target]
+        size = target.dtype.itemsize
+        scan = address(f"scan.{target.dtype.name}")
         given = step.program.inputs.index(root) if root in step.program.inputs else -1
-        *outer, (n, stride) = runs(check.target.shape, strides)
+        *outer, (n, stride) = runs(target.shape, strides)
         starts = np.zeros(1, np.int64) + offset * size
         for m, s in outer:
             starts = np.add.outer(starts, np.arange(m) * s * size).reshape(-1)

@@ -70,7 +70,8 @@ class Operands(Nest):
                     strides = list(respread(node.shape, a.strides, domain))
                     self.arg_of[node, i] = self.new_arg(Arg(self.param(a.root, a.offset), kind, strides, level))
             if node.name == "one_hot":
-                strides = [1 if i == node.axes[0] else 0 for i in range(len(shape))]
+                along = tuple(int(i == node.axes[0]) for i in range(len(node.shape)))
+                strides = list(respread(node.shape, along, shape))
                 self.coordinate[node] = self.new_arg(Arg(-1, node.compute, strides, "full"))
             out = node.out
             made = g.level[out]
