@@ -49,8 +49,8 @@ class Lane:
     ``aux`` holds what is one number for the whole lane ("step"); ``count`` is the number of updates, this one included.
     """
 
-    __slots__ = ("group", "ps", "arrays", "roots", "dicts", "look", "single", "owned", "slots", "aux", "count", "p", "g",
-                 "back", "pieces", "numbers", "seen")  # fmt: skip
+    __slots__ = ("group", "ps", "arrays", "roots", "dicts", "look", "single", "owned", "slots", "aux", "count", "p",
+                 "g", "back", "pieces", "numbers", "seen")  # fmt: skip
 
     group: dict[str, Any]
     ps: list[Any]
